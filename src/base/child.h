@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * Child processes, held by pidfd so that a recycled pid is never signalled. Every child gets
+ * SIGKILL when its parent dies, /dev/null as standard input and no descriptor but those named.
+ */
+
+struct child {
+	pid_t pid;  /* 0: none */
+	int pidfd;  /* owned; readable when it has ended */
+	int output; /* owned; read end of its stdout and stderr together, or -1 */
+	bool reaped;
+	int status; /* as waitpid(2) gives it, once reaped */
+};
+
+#define CHILD_INIT ((struct child){.pidfd = -1, .output = -1})
+
+struct child_opts {
+	const char *const *argv; /* argv[0] is looked up in PATH */
+	bool capture;		 /* collect stdout and stderr in a pipe, else both to /dev/null */
+	bool survive_parent;	 /* no SIGKILL at the parent's death */
+	const int *keep_fds;	 /* inherited as descriptors 3, 4, … */
+	size_t n_keep_fds;
+	const char *cwd; /* or NULL */
+	const char *const *setenv; /* "NAME=value" strings added to the environment, or NULL */
+};
+
+/* Starts a program; -ENOENT when there is none of that name. The caller ends with child_done(). */
+int child_start(struct child *c, const struct child_opts *opts);
+
+/* Waits for its end; 0 and c->status, -ETIMEDOUT (it still runs), -errno. */
+int child_wait(struct child *c, uint64_t deadline);
+
+/* Signals it if it has not been reaped. */
+int child_kill(struct child *c, int sig);
+
+/* Kills and reaps what still runs, closes all. Safe on CHILD_INIT and twice. */
+void child_done(struct child *c);
+#define _cleanup_child_ __attribute__((cleanup(child_done)))
+
+/* Exit code, or 128 + signal. */
+int child_exit_code(const struct child *c);
+
+/*
+ * Runs a program to its end and collects at most @max bytes of its output (the rest is read and
+ * dropped) into *ret_out, zero-terminated, which the caller frees; NULL drops all. At the
+ * deadline it is killed: -ETIMEDOUT. Returns its exit code (>= 0) or -errno.
+ */
+int child_run(const char *const *argv, size_t max, char **ret_out, uint64_t deadline);
