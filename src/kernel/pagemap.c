@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernel/pagemap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+/* include/uapi/linux/fs.h, since 6.7; Debian 12's headers are older. */
+struct gw_page_region {
+	uint64_t start, end, categories;
+};
+
+struct gw_pm_scan_arg {
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+
+#define GW_PAGEMAP_SCAN _IOWR('f', 16, struct gw_pm_scan_arg)
+#define GW_PAGE_IS_FILE (1u << 2)
+#define GW_PAGE_IS_PRESENT (1u << 3)
+#define GW_PAGE_IS_SWAPPED (1u << 4)
+
+#define ENTRY_FILE_OR_SHARED (1ull << 61)
+#define ENTRY_SWAPPED (1ull << 62)
+#define ENTRY_PRESENT (1ull << 63)
+
+#define SCAN_REGIONS 512
+#define READ_ENTRIES 4096
+
+int pagemap_open(int pid)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static int scan(int fd, uint64_t start, uint64_t end, struct ranges *ret)
+{
+	struct gw_page_region v[SCAN_REGIONS];
+
+	while (start < end) {
+		struct gw_pm_scan_arg arg = {
+			.size = sizeof(arg),
+			.start = start,
+			.end = end,
+			.vec = (uintptr_t)v,
+			.vec_len = SCAN_REGIONS,
+			.category_inverted = GW_PAGE_IS_FILE,
+			.category_mask = GW_PAGE_IS_FILE,
+			.category_anyof_mask = GW_PAGE_IS_PRESENT | GW_PAGE_IS_SWAPPED,
+			.return_mask = GW_PAGE_IS_PRESENT,
+		};
+		int n = ioctl(fd, GW_PAGEMAP_SCAN, &arg);
+
+		if (n < 0)
+			return -errno;
+		for (int i = 0; i < n; i++) {
+			int r = ranges_add(ret, v[i].start, v[i].end);
+
+			if (r < 0)
+				return r;
+		}
+		if (arg.walk_end <= start)
+			return -EIO;
+		start = arg.walk_end;
+	}
+	return 0;
+}
+
+static bool is_populated(uint64_t entry)
+{
+	return (entry & (ENTRY_PRESENT | ENTRY_SWAPPED)) && !(entry & ENTRY_FILE_OR_SHARED);
+}
+
+static int read_entries(int fd, uint64_t start, uint64_t end, struct ranges *ret)
+{
+	uint64_t entries[READ_ENTRIES];
+
+	while (start < end) {
+		uint64_t want = BYTES_TO_PAGES(end - start);
+		ssize_t n;
+
+		if (want > READ_ENTRIES)
+			want = READ_ENTRIES;
+		n = pread(fd, entries, want * sizeof(entries[0]),
+			(off_t)(BYTES_TO_PAGES(start) * sizeof(entries[0])));
+		if (n <= 0)
+			return n < 0 ? -errno : 0;
+		for (size_t i = 0; i < (size_t)n / sizeof(entries[0]); i++, start += PAGE_BYTES) {
+			int r = is_populated(entries[i])
+				? ranges_add(ret, start, start + PAGE_BYTES)
+				: 0;
+
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+int pagemap_populated(int fd, uint64_t start, uint64_t end, struct ranges *ret)
+{
+	static atomic_bool no_scan;
+
+	if (!atomic_load(&no_scan)) {
+		int r = scan(fd, start, end, ret);
+
+		if (r != -ENOTTY && r != -EINVAL)
+			return r;
+		atomic_store(&no_scan, true);
+	}
+	return read_entries(fd, start, end, ret);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <linux/userfaultfd.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Thin wrappers of userfaultfd(2) and its ioctls (ioctl_userfaultfd(2)). Addresses and lengths
+ * are multiples of the page size. No policy here.
+ */
+
+/* A new descriptor for the calling process with @features; its owner closes it. -errno. */
+int uffd_open(uint64_t features);
+
+int uffd_register_missing(int uffd, uint64_t addr, uint64_t len);
+
+/*
+ * Installs @len bytes at @dst and wakes who waits there. *ret_done says how many bytes were
+ * installed, also on error. Errors worth knowing: -EEXIST a page is there already, -EAGAIN an
+ * event must be read first, -ENOENT no registered region there, -ESRCH the process is gone.
+ */
+int uffd_copy(int uffd, uint64_t dst, const void *src, uint64_t len, uint64_t *ret_done);
+
+/* Same with zero pages. */
+int uffd_zero(int uffd, uint64_t dst, uint64_t len, uint64_t *ret_done);
+
+int uffd_wake(int uffd, uint64_t addr, uint64_t len);
+
+/* Reads at most @n messages without blocking; how many came, or -errno (-EAGAIN: none). */
+int uffd_read(int uffd, struct uffd_msg *msgs, size_t n);

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mem/sender.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#define BLOCK_SHIFT 21
+
+struct job {
+	struct job *next;
+	const struct process *process;
+	struct ranges ranges;
+};
+
+struct stream {
+	struct sender *sender;
+	size_t index;
+	pthread_t thread;
+	bool started;
+	struct page_sink sink;
+	struct codec *codec;
+	uint8_t *chunk;
+	const struct job *at; /* the last job done, under the lock */
+	uint64_t pages, bytes;
+};
+
+struct sender {
+	pthread_mutex_t lock; /* of all below but the streams' own */
+	pthread_cond_t changed;
+	struct job *first, *last; /* kept until the end: the streams walk the list separately */
+	bool no_more, paused, stop;
+	size_t n_streams, n_ended;
+	struct err error;
+	struct sender_stats stats;
+	int event;
+	struct stream streams[];
+};
+
+static bool is_mine(const struct stream *t, uint64_t addr)
+{
+	return (addr >> BLOCK_SHIFT) % t->sender->n_streams == t->index;
+}
+
+/* Waits while paused; false when it has to stop. */
+static bool may_go_on(struct sender *s)
+{
+	bool stop;
+
+	pthread_mutex_lock(&s->lock);
+	while (s->paused && !s->stop)
+		pthread_cond_wait(&s->changed, &s->lock);
+	stop = s->stop || err_is_set(&s->error);
+	pthread_mutex_unlock(&s->lock);
+	return !stop;
+}
+
+static void count(struct sender *s, uint32_t pages, bool zero, size_t out)
+{
+	pthread_mutex_lock(&s->lock);
+	s->stats.pages += pages;
+	if (zero) {
+		s->stats.zero_pages += pages;
+	} else {
+		s->stats.bytes_in += PAGES_TO_BYTES(pages);
+		s->stats.bytes_out += out;
+	}
+	pthread_mutex_unlock(&s->lock);
+}
+
+static int send_data(struct stream *t, uint32_t vpid, uint64_t addr, uint32_t n, const void *src,
+	struct err *e)
+{
+	const void *data;
+	size_t len;
+	enum codec_encoding how = codec_encode(t->codec, src, PAGES_TO_BYTES(n), &data, &len);
+	uint64_t start = clock_now();
+	int r = t->sink.pages(t->sink.ctx, vpid, addr, n, how, data, len, e);
+
+	codec_sent(t->codec, len, clock_now() - start);
+	count(t->sender, n, false, len);
+	t->bytes += len;
+	return r;
+}
+
+/* A chunk is sent as alternating runs of zero pages and others. */
+static int send_chunk(struct stream *t, const struct process *p, uint64_t addr, uint32_t n,
+	struct err *e)
+{
+	uint32_t done = 0;
+	int r = process_read(p, addr, n, t->chunk);
+
+	if (r < 0)
+		return err_sys(e, -r, "reading %u pages at 0x%llx of process %d", n,
+			(unsigned long long)addr, p->pid);
+	while (done < n && r == 0) {
+		const uint8_t *src = t->chunk + PAGES_TO_BYTES(done);
+		uint64_t at = addr + PAGES_TO_BYTES(done);
+		bool zero;
+		uint32_t run = codec_run(src, n - done, &zero);
+
+		if (zero) {
+			r = t->sink.zeros(t->sink.ctx, p->vpid, at, run, e);
+			count(t->sender, run, true, 0);
+		} else {
+			r = send_data(t, p->vpid, at, run, src, e);
+		}
+		done += run;
+	}
+	t->pages += n;
+	return r;
+}
+
+static int send_range(struct stream *t, const struct process *p, struct range g, struct err *e)
+{
+	while (g.start < g.end) {
+		uint64_t block_end = ((g.start >> BLOCK_SHIFT) + 1) << BLOCK_SHIFT;
+		uint64_t end = g.end < block_end ? g.end : block_end;
+		int r = 0;
+
+		if (!is_mine(t, g.start)) {
+			g.start = end;
+			continue;
+		}
+		if (end - g.start > PAGES_TO_BYTES(CODEC_CHUNK_PAGES))
+			end = g.start + PAGES_TO_BYTES(CODEC_CHUNK_PAGES);
+		if (!may_go_on(t->sender))
+			return -ECANCELED;
+		r = send_chunk(t, p, g.start, (uint32_t)BYTES_TO_PAGES(end - g.start), e);
+		if (r < 0)
+			return r;
+		g.start = end;
+	}
+	return 0;
+}
+
+/* The next job for this stream; NULL at the end or when it has to stop. */
+static const struct job *next_job(struct stream *t)
+{
+	struct sender *s = t->sender;
+	const struct job *j;
+
+	pthread_mutex_lock(&s->lock);
+	for (;;) {
+		j = t->at ? t->at->next : s->first;
+		if (j || s->no_more || s->stop || err_is_set(&s->error))
+			break;
+		pthread_cond_wait(&s->changed, &s->lock);
+	}
+	if (s->stop || err_is_set(&s->error))
+		j = NULL;
+	if (j)
+		t->at = j;
+	pthread_mutex_unlock(&s->lock);
+	return j;
+}
+
+static void stream_ended(struct stream *t, int result, const struct err *e)
+{
+	struct sender *s = t->sender;
+
+	pthread_mutex_lock(&s->lock);
+	if (result == 0)
+		s->n_ended++;
+	else if (!err_is_set(&s->error))
+		s->error = *e;
+	if (s->n_ended == s->n_streams || result < 0)
+		eventfd_write(s->event, 1);
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static bool was_stopped(struct sender *s)
+{
+	bool r;
+
+	pthread_mutex_lock(&s->lock);
+	r = s->stop || err_is_set(&s->error);
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
+static void *run_stream(void *arg)
+{
+	struct stream *t = arg;
+	struct err e = ERR_INIT;
+	const struct job *j;
+	int r = 0;
+
+	while (r == 0 && (j = next_job(t)))
+		for (size_t i = 0; i < j->ranges.n && r == 0; i++)
+			r = send_range(t, j->process, j->ranges.v[i], &e);
+	if (was_stopped(t->sender))
+		return NULL;
+	if (r == 0)
+		r = t->sink.end(t->sink.ctx, t->pages, t->bytes, &e);
+	stream_ended(t, r, &e);
+	return NULL;
+}
+
+static int stream_start(struct stream *t)
+{
+	t->codec = codec_new();
+	t->chunk = malloc(PAGES_TO_BYTES(CODEC_CHUNK_PAGES));
+	if (!t->codec || !t->chunk || pthread_create(&t->thread, NULL, run_stream, t) != 0)
+		return -ENOMEM;
+	t->started = true;
+	return 0;
+}
+
+int sender_new(const struct page_sink *sinks, size_t n, struct sender **ret, struct err *e)
+{
+	struct sender *s;
+
+	if (n < 1 || n > SENDER_STREAMS_MAX)
+		return err_set(e, ERR_LOCAL, EINVAL, "%zu streams: 1 to %d", n, SENDER_STREAMS_MAX);
+	s = calloc(1, sizeof(*s) + n * sizeof(s->streams[0]));
+	if (!s)
+		return err_sys(e, ENOMEM, "sender");
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->changed, NULL);
+	s->n_streams = n;
+	s->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	for (size_t i = 0; i < n; i++) {
+		s->streams[i].sender = s;
+		s->streams[i].index = i;
+		s->streams[i].sink = sinks[i];
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (s->event >= 0 && stream_start(&s->streams[i]) == 0)
+			continue;
+		sender_free(s);
+		return err_sys(e, ENOMEM, "starting stream %zu", i);
+	}
+	*ret = s;
+	return 0;
+}
+
+static void free_jobs(struct job *j)
+{
+	while (j) {
+		struct job *next = j->next;
+
+		ranges_done(&j->ranges);
+		free(j);
+		j = next;
+	}
+}
+
+void sender_free(struct sender *s)
+{
+	if (!s)
+		return;
+	pthread_mutex_lock(&s->lock);
+	s->stop = true;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+	for (size_t i = 0; i < s->n_streams; i++) {
+		if (s->streams[i].started)
+			pthread_join(s->streams[i].thread, NULL);
+		codec_free(s->streams[i].codec);
+		free(s->streams[i].chunk);
+	}
+	free_jobs(s->first);
+	fd_close(&s->event);
+	pthread_cond_destroy(&s->changed);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+int sender_push(struct sender *s, const struct process *p, const struct ranges *ranges)
+{
+	struct job *j = calloc(1, sizeof(*j));
+
+	if (!j)
+		return -ENOMEM;
+	j->process = p;
+	if (ranges->n > 0) {
+		j->ranges.v = malloc(ranges->n * sizeof(ranges->v[0]));
+		if (!j->ranges.v) {
+			free(j);
+			return -ENOMEM;
+		}
+		memcpy(j->ranges.v, ranges->v, ranges->n * sizeof(ranges->v[0]));
+		j->ranges.n = j->ranges.cap = ranges->n;
+	}
+	pthread_mutex_lock(&s->lock);
+	if (s->last)
+		s->last->next = j;
+	else
+		s->first = j;
+	s->last = j;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+	return 0;
+}
+
+void sender_finish(struct sender *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->no_more = true;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+}
+
+void sender_pause(struct sender *s, bool on)
+{
+	pthread_mutex_lock(&s->lock);
+	s->paused = on;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+}
+
+int sender_event_fd(const struct sender *s)
+{
+	return s->event;
+}
+
+int sender_result(struct sender *s, struct err *e)
+{
+	int r;
+
+	pthread_mutex_lock(&s->lock);
+	r = err_is_set(&s->error) ? -s->error.code : 0;
+	if (r < 0 && e)
+		*e = s->error;
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
+bool sender_finished(struct sender *s)
+{
+	bool r;
+
+	pthread_mutex_lock(&s->lock);
+	r = s->n_ended == s->n_streams;
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
+struct sender_stats sender_stats(struct sender *s)
+{
+	struct sender_stats r;
+
+	pthread_mutex_lock(&s->lock);
+	r = s->stats;
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
