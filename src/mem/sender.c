@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "mem/store.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -10,7 +11,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
-#define BLOCK_SHIFT 21
+
 
 struct job {
 	struct job *next;

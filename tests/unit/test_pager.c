@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "kernel/uffd.h"
+#include "mem/pager.h"
+#include "mem/server.h"
+#include "mem/store.h"
+#include "mem/view.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define VPID 7
+#define STORE_MAX (64u << 20)
+/* EVENT_FORK needs CAP_SYS_PTRACE; its test is skipped without. */
+#define EVENTS (UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_EVENT_REMOVE)
+
+/* A "restored process" in this one: registered memory and a pager that fills it. */
+struct scene {
+	uint8_t *mem;
+	size_t pages;
+	struct pager *pager;
+	struct server *server;
+	uint32_t asked[4096]; /* wishes per page */
+	bool answer;	      /* answer wishes at once */
+};
+
+static void fill(uint8_t *page, uint32_t index)
+{
+	for (size_t i = 0; i < PAGE_BYTES; i += sizeof(uint32_t)) {
+		uint32_t v = index * 2654435761u + (uint32_t)i + 1;
+
+		memcpy(page + i, &v, sizeof(v));
+	}
+}
+
+static bool is_page(const uint8_t *page, uint32_t index)
+{
+	uint8_t want[PAGE_BYTES];
+
+	fill(want, index);
+	return memcmp(page, want, PAGE_BYTES) == 0;
+}
+
+static bool is_zero(const uint8_t *page)
+{
+	static const uint8_t zero[PAGE_BYTES];
+
+	return memcmp(page, zero, PAGE_BYTES) == 0;
+}
+
+static void put_pages(struct scene *s, uint32_t first, uint32_t n)
+{
+	uint8_t page[PAGE_BYTES];
+
+	for (uint32_t i = first; i < first + n; i++) {
+		fill(page, i);
+		assert_int_equal(pager_put(s->pager, VPID,
+					 (uintptr_t)s->mem + PAGES_TO_BYTES(i), 1, page),
+			0);
+	}
+}
+
+static int answer_wish(void *ctx, const struct pager_wish *wish, struct err *e)
+{
+	struct scene *s = ctx;
+	uint32_t first = (uint32_t)BYTES_TO_PAGES(wish->addr - (uintptr_t)s->mem);
+
+	(void)e;
+	for (uint32_t i = 0; i < wish->pages; i++)
+		s->asked[first + i]++;
+	if (s->answer)
+		put_pages(s, first, wish->pages);
+	return 0;
+}
+
+static int map_registered(struct scene *s, uint64_t features)
+{
+	int uffd = uffd_open(features);
+
+	if (uffd < 0)
+		return uffd;
+	s->mem = mmap(NULL, PAGES_TO_BYTES(s->pages), PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_true(s->mem != MAP_FAILED);
+	madvise(s->mem, PAGES_TO_BYTES(s->pages), MADV_NOHUGEPAGE);
+	assert_int_equal(
+		uffd_register_missing(uffd, (uintptr_t)s->mem, PAGES_TO_BYTES(s->pages)), 0);
+	return uffd;
+}
+
+/* All pages from @lazy_from on are lazy. */
+static void expect_pages(struct scene *s, uint32_t lazy_from)
+{
+	_cleanup_ranges_ struct ranges lazy = RANGES_INIT;
+
+	ranges_add(&lazy, (uintptr_t)s->mem + PAGES_TO_BYTES(lazy_from),
+		(uintptr_t)s->mem + PAGES_TO_BYTES(s->pages));
+	assert_int_equal(pager_expect(s->pager, VPID, &lazy), 0);
+}
+
+static void start(struct scene *s)
+{
+	struct server_config c = {.pager = s->pager, .ask = answer_wish, .ask_ctx = s};
+	struct err e = ERR_INIT;
+
+	for (size_t i = 0; i < SERVER_WATCHES_MAX; i++)
+		c.watches[i].fd = -1;
+	assert_int_equal(server_start(&c, &s->server, &e), 0);
+}
+
+static void set_up(struct scene *s, size_t pages, uint64_t features)
+{
+	struct err e = ERR_INIT;
+	int uffd;
+
+	*s = (struct scene){.pages = pages, .answer = true};
+	assert_int_equal(pager_new(STORE_MAX, &s->pager, &e), 0);
+	uffd = map_registered(s, features);
+	if (uffd == -EPERM)
+		skip();
+	assert_true(uffd >= 0);
+	expect_pages(s, 0);
+	assert_int_equal(pager_add_view(s->pager, VPID, uffd, &e), 0);
+}
+
+static void wait_done(struct scene *s)
+{
+	struct err e = ERR_INIT;
+
+	assert_int_equal(fd_wait(server_event_fd(s->server), POLLIN, deadline_in_ms(20000)), 0);
+	assert_int_equal(server_result(s->server, &e), 0);
+	assert_true(pager_done(s->pager));
+	/* The last step of the server gives back what is left. */
+	for (int i = 0; i < 500 && pager_stats(s->pager).store_used > 0; i++)
+		usleep(10000);
+	assert_int_equal(pager_stats(s->pager).store_used, 0);
+}
+
+static void tear_down(struct scene *s)
+{
+	server_free(s->server);
+	pager_free(s->pager);
+	munmap(s->mem, PAGES_TO_BYTES(s->pages));
+}
+
+static void arrived_before_opening_is_installed(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	set_up(&s, 1500, EVENTS);
+	put_pages(&s, 0, 1000);
+	assert_int_equal(pager_put(s.pager, VPID, (uintptr_t)s.mem + PAGES_TO_BYTES(1000), 500, NULL),
+		0);
+	assert_true(pager_has_all(s.pager));
+	assert_false(pager_done(s.pager));
+	pager_open(s.pager);
+	start(&s);
+	wait_done(&s);
+	for (uint32_t i = 0; i < 1000; i++)
+		assert_true(is_page(s.mem + PAGES_TO_BYTES(i), i));
+	for (uint32_t i = 1000; i < 1500; i++)
+		assert_true(is_zero(s.mem + PAGES_TO_BYTES(i)));
+	assert_int_equal(pager_stats(s.pager).store_used, 0);
+	tear_down(&s);
+}
+
+static void arriving_while_open_goes_straight_in(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	set_up(&s, 1000, EVENTS);
+	pager_open(s.pager);
+	start(&s);
+	put_pages(&s, 0, 1000);
+	wait_done(&s);
+	for (uint32_t i = 0; i < 1000; i++)
+		assert_true(is_page(s.mem + PAGES_TO_BYTES(i), i));
+	assert_int_equal(pager_stats(s.pager).store_peak, 0);
+	tear_down(&s);
+}
+
+static void touched_pages_are_asked_for_once(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	set_up(&s, 600, EVENTS);
+	pager_open(s.pager);
+	start(&s);
+	for (uint32_t i = 0; i < 600; i++) {
+		uint32_t at = i * 7 % 600;
+
+		assert_true(is_page(s.mem + PAGES_TO_BYTES(at), at));
+	}
+	wait_done(&s);
+	for (uint32_t i = 0; i < 600; i++)
+		assert_int_equal(s.asked[i], 1);
+	assert_true(pager_stats(s.pager).p50_ns > 0);
+	tear_down(&s);
+}
+
+static void *touch_first(void *arg)
+{
+	struct scene *s = arg;
+
+	return (void *)(uintptr_t)is_page(s->mem, 0);
+}
+
+static void missing_page_blocks_and_never_reads_as_zero(void **state)
+{
+	struct scene s;
+	pthread_t t;
+	void *right = NULL;
+	struct timespec soon;
+
+	(void)state;
+	set_up(&s, 100, EVENTS);
+	s.answer = false;
+	pager_open(s.pager);
+	start(&s);
+	pthread_create(&t, NULL, touch_first, &s);
+	clock_gettime(CLOCK_REALTIME, &soon);
+	soon.tv_sec += 1;
+	assert_int_equal(pthread_timedjoin_np(t, NULL, &soon), ETIMEDOUT);
+	put_pages(&s, 0, 100);
+	pthread_join(t, &right);
+	assert_non_null(right);
+	wait_done(&s);
+	tear_down(&s);
+}
+
+static void pages_outside_the_lazy_set_read_as_zero(void **state)
+{
+	struct scene s = {.pages = 20, .answer = true};
+	struct err e = ERR_INIT;
+	int uffd;
+
+	(void)state;
+	assert_int_equal(pager_new(STORE_MAX, &s.pager, &e), 0);
+	uffd = map_registered(&s, EVENTS);
+	assert_true(uffd >= 0);
+	put_pages(&s, 0, 20); /* 0 to 9 turn out not to be wanted */
+	expect_pages(&s, 10);
+	assert_int_equal(pager_add_view(s.pager, VPID, uffd, &e), 0);
+	pager_open(s.pager);
+	start(&s);
+	/* Touch before it is done: afterwards the kernel alone makes it zero. */
+	for (uint32_t i = 0; i < 10; i++)
+		assert_true(is_zero(s.mem + PAGES_TO_BYTES(i)));
+	wait_done(&s);
+	for (uint32_t i = 10; i < 20; i++)
+		assert_true(is_page(s.mem + PAGES_TO_BYTES(i), i));
+	tear_down(&s);
+}
+
+static void last_version_counts_until_installed(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	set_up(&s, 10, EVENTS);
+	assert_int_equal(pager_put(s.pager, VPID, (uintptr_t)s.mem, 10, NULL), 0);
+	put_pages(&s, 0, 10);
+	put_pages(&s, 5, 5);
+	assert_int_equal(pager_put(s.pager, VPID, (uintptr_t)s.mem, 1, NULL), 0);
+	pager_open(s.pager);
+	start(&s);
+	wait_done(&s);
+	assert_true(is_zero(s.mem));
+	for (uint32_t i = 1; i < 10; i++)
+		assert_true(is_page(s.mem + PAGES_TO_BYTES(i), i));
+	tear_down(&s);
+}
+
+static void discarded_and_moved_memory(void **state)
+{
+	struct scene s;
+	uint8_t *to, *moved;
+
+	(void)state;
+	set_up(&s, 300, EVENTS);
+	s.answer = true;
+	pager_open(s.pager);
+	start(&s);
+	/* 0..99 discarded before they come: zero for ever. 200..299 move away. */
+	assert_int_equal(madvise(s.mem, PAGES_TO_BYTES(100), MADV_DONTNEED), 0);
+	to = mmap(NULL, PAGES_TO_BYTES(100), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	moved = mremap(s.mem + PAGES_TO_BYTES(200), PAGES_TO_BYTES(100), PAGES_TO_BYTES(100),
+		MREMAP_MAYMOVE | MREMAP_FIXED, to);
+	assert_ptr_equal(moved, to);
+	for (uint32_t i = 0; i < 50; i++) {
+		assert_true(is_zero(s.mem + PAGES_TO_BYTES(i)));
+		assert_true(is_page(moved + PAGES_TO_BYTES(i), 200 + i));
+	}
+	put_pages(&s, 0, 300);
+	wait_done(&s);
+	for (uint32_t i = 0; i < 100; i++) {
+		assert_true(is_zero(s.mem + PAGES_TO_BYTES(i)));
+		assert_true(is_page(s.mem + PAGES_TO_BYTES(100 + i), 100 + i));
+		assert_true(is_page(moved + PAGES_TO_BYTES(i), 200 + i));
+	}
+	munmap(moved, PAGES_TO_BYTES(100));
+	tear_down(&s);
+}
+
+static void check_in_child(const struct scene *s)
+{
+	for (uint32_t i = 0; i < s->pages; i++)
+		if (!is_page(s->mem + PAGES_TO_BYTES(i), i))
+			_exit(1);
+	_exit(0);
+}
+
+static void children_get_every_page_too(void **state)
+{
+	struct scene s;
+	pid_t kids[8];
+
+	(void)state;
+	set_up(&s, 2000, EVENTS | UFFD_FEATURE_EVENT_FORK);
+	put_pages(&s, 0, 300);
+	pager_open(s.pager);
+	start(&s);
+	for (size_t k = 0; k < 8; k++) {
+		put_pages(&s, 300 + (uint32_t)k * 100, 100);
+		/* Not fork(3): it holds malloc's locks while the kernel waits for our own
+		 * thread to read the event. */
+		kids[k] = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+		assert_true(kids[k] >= 0);
+		if (kids[k] == 0)
+			check_in_child(&s);
+	}
+	put_pages(&s, 1100, 900);
+	for (size_t k = 0; k < 8; k++) {
+		int status;
+
+		assert_int_equal(waitpid(kids[k], &status, 0), kids[k]);
+		assert_int_equal(status, 0);
+	}
+	wait_done(&s);
+	tear_down(&s);
+}
+
+static void a_full_store_says_so(void **state)
+{
+	struct pager *p;
+	struct err e = ERR_INIT;
+	uint8_t page[PAGE_BYTES] = {1};
+
+	(void)state;
+	assert_int_equal(pager_new(BLOCK_BYTES, &p, &e), 0);
+	assert_int_equal(pager_put(p, VPID, 0x1000, 1, page), 0);
+	assert_int_equal(pager_put(p, VPID, 0x2000, 1, page), 0);
+	assert_int_equal(pager_put(p, VPID, BLOCK_BYTES, 1, page), -ENOSPC);
+	pager_free(p);
+}
+
+static void views_follow_remaps(void **state)
+{
+	struct view v = VIEW_INIT;
+	uint64_t at;
+
+	(void)state;
+	assert_int_equal(view_add(&v, 0x10000, 0x20000), 0);
+	assert_int_equal(v.n_pending, 16);
+	assert_int_equal(view_move(&v, 0x14000, 0x50000, 0x4000), 0);
+	assert_true(view_original(&v, 0x51000, &at));
+	assert_true(at == 0x15000);
+	assert_false(view_original(&v, 0x15000, &at));
+	assert_int_equal(view_current(&v, 0x13000, 8, &at), 1);
+	assert_int_equal(view_current(&v, 0x14000, 8, &at), 4);
+	assert_true(at == 0x50000);
+	assert_int_equal(view_drop(&v, 0x52000, 0x60000), 0);
+	assert_int_equal(v.n_pending, 14);
+	assert_int_equal(view_current(&v, 0x16000, 1, &at), 0);
+	/* Moving onto a lazy page ends that page. */
+	assert_int_equal(view_move(&v, 0x50000, 0x10000, 0x2000), 0);
+	assert_int_equal(v.n_pending, 12);
+	assert_true(view_original(&v, 0x10000, &at));
+	assert_true(at == 0x14000);
+	view_done(&v);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(arrived_before_opening_is_installed),
+		cmocka_unit_test(arriving_while_open_goes_straight_in),
+		cmocka_unit_test(touched_pages_are_asked_for_once),
+		cmocka_unit_test(missing_page_blocks_and_never_reads_as_zero),
+		cmocka_unit_test(pages_outside_the_lazy_set_read_as_zero),
+		cmocka_unit_test(last_version_counts_until_installed),
+		cmocka_unit_test(discarded_and_moved_memory),
+		cmocka_unit_test(children_get_every_page_too),
+		cmocka_unit_test(a_full_store_says_so),
+		cmocka_unit_test(views_follow_remaps),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
