@@ -1,0 +1,139 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# Containers: bundles made as in the talk, a root file system from the package manager and a
+# config.json from a generator, and how each workload is started, watched and stopped.
+
+# bundle_config ROOTFS_READONLY TMPFS ADDRESS ARGS...: a config.json on stdout, from runc's own
+# template: host network, no terminal, tmpfs where the game writes.
+bundle_config() {
+	local tmpfs=$1 address=$2
+	shift 2
+	in_host "$(first_site)" sh -c 'cd "$(mktemp -d)" && runc spec && cat config.json' |
+		jq --arg tmpfs "$tmpfs" --arg address "$address" '
+		.process.terminal = false
+		| .process.args = $ARGS.positional
+		| .process.rlimits = []
+		| .root = {path: "rootfs", readonly: true}
+		| .linux.namespaces |= map(select(.type != "network"))
+		| .mounts |= map(select(.type != "cgroup"))
+		| .mounts += ($tmpfs | split(" ") | map({destination: ., type: "tmpfs", source: "tmpfs",
+			options: ["nosuid", "nodev", "mode=1777"]}))
+		| if $address == "" then . else .annotations["org.godwit.address"] = $address end
+		' --args -- "$@"
+}
+
+# bundle NAME ROOTFS TMPFS ADDRESS ARGS...: at /srv/NAME on every site, with a rootfs of its own.
+bundle() {
+	local name=$1 rootfs=$2 site dir
+	shift 2
+	bundle_config "$@" >"$STATE/config.json" || die "config.json of $name"
+	for site in $(sites); do
+		dir=$STATE/hosts/$site/srv/$name
+		[ -d "$dir/rootfs" ] || { mkdir -p "$dir" && cp -a "$rootfs" "$dir/rootfs"; }
+		cp "$STATE/config.json" "$dir/config.json"
+	done
+}
+
+game_args() {
+	printf '%s\n' -userdir /tmp +log_file server.log +sv_public 0 +net_address "$FLOATING" \
+		+skill 5 +bot_join_empty 1 +bot_number 8 +maxplayers 16 +rcon_password lab \
+		+rcon_secure 0 +map darkzone
+}
+
+game_bundle() {
+	local args
+	mapfile -t args < <(game_args)
+	if [ -n "${XONOTIC:-}" ]; then
+		[ -x "$XONOTIC/xonotic-linux64-dedicated" ] ||
+			die "no xonotic-linux64-dedicated in $XONOTIC"
+		bundle xonotic "$GAME_IMAGE" "/tmp /run" "$FLOATING/24 dev br0" \
+			/usr/share/games/xonotic/xonotic-linux64-dedicated \
+			-basedir /usr/share/games/xonotic "${args[@]}"
+		for site in $(sites); do
+			cp -a "$XONOTIC" "$STATE/hosts/$site/srv/xonotic/rootfs/usr/share/games/xonotic"
+		done
+	else
+		bundle xonotic "$GAME_IMAGE" "/tmp /run" "$FLOATING/24 dev br0" \
+			/usr/games/darkplaces-server -nexuiz -basedir /usr/share/games/nexuiz "${args[@]}"
+	fi
+}
+
+# Static programs share a root file system of nothing but themselves.
+tiny_rootfs() {
+	local dir=$STATE/tiny w
+	[ -d "$dir" ] && return
+	mkdir -p "$dir"/{proc,sys,dev,run,tmp,etc}
+	for w in "$LAB"/workloads/*.c; do
+		cp "$TOOLS/$(basename "$w" .c)" "$dir/"
+	done
+}
+
+workload_bundle() {
+	local name=$1
+	shift
+	case $name in
+	ddnet) bundle ddnet "$GAME_IMAGE" "/tmp /run /root" "" /usr/games/ddnet-server \
+		"sv_port 8303;sv_register 0;sv_map dm1" ;;
+	tree | mem | bigtmpfs)
+		tiny_rootfs
+		bundle "$name" "$STATE/tiny" "/run /tmp" "" "/$name" "$@"
+		;;
+	*) die "no workload \"$name\"; there are: tree, mem, bigtmpfs, ddnet" ;;
+	esac
+}
+
+container_start() {
+	local site=$1 name=$2
+	in_host "$site" sh -c "runc run -d --bundle /srv/$name $name </dev/null >/run/$name.log 2>&1" ||
+		die "starting $name at $site: $(in_host "$site" cat "/run/$name.log")"
+}
+
+container_stop() {
+	in_host "$1" runc delete --force "$2" 2>/dev/null || :
+}
+
+# Where a container runs, as "SITE", or nothing.
+container_site() {
+	local site
+	for site in $(sites); do
+		[ "$(in_host "$site" runc state "$1" 2>/dev/null | jq -r .status)" = running ] && echo "$site"
+	done
+	return 0
+}
+
+game_answers() {
+	in_host player bash -c "exec 3<>/dev/udp/$FLOATING/$GAME_PORT &&
+		printf '\\xff\\xff\\xff\\xffgetinfo x' >&3 && timeout 1 head -c 16 <&3 | grep -q infoResp"
+}
+
+game_start() {
+	local site=$1
+	need_site "$site"
+	in_host "$site" ip addr add "$FLOATING/24" dev br0 2>/dev/null || :
+	container_start "$site" xonotic
+	wait_for 20 game_answers || die "the game does not answer at $FLOATING:$GAME_PORT"
+}
+
+game_stop() {
+	container_stop "$1" xonotic
+	in_host "$1" ip addr del "$FLOATING/24" dev br0 2>/dev/null || :
+}
+
+workload_start() {
+	local site=$1 name=$2
+	need_site "$site"
+	shift 2
+	workload_bundle "$name" "$@"
+	container_start "$site" "$name"
+}
+
+# The workloads check themselves and say so in /run/status of their own root.
+workload_check() {
+	local pid status
+	need_site "$1"
+	pid=$(in_host "$1" runc state "$2" 2>/dev/null | jq -r '.pid // 0')
+	[ "$pid" -gt 0 ] 2>/dev/null || die "$2 does not run at $1"
+	status=$(in_host "$1" cat "/proc/$pid/root/run/status") || die "$2 has no status"
+	echo "$status"
+	[[ $status == ok* ]]
+}

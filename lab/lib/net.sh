@@ -1,0 +1,153 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# Networks: an "internet" between the sites, a LAN in each, a layer-2 tunnel that makes the LANs one.
+
+in_internet() {
+	ip netns exec "$INTERNET" "$@"
+}
+
+internet_up() {
+	ip netns add "$INTERNET"
+	in_internet ip link set lo up
+	in_internet ip link add inet0 type bridge
+	in_internet ip link set inet0 up
+}
+
+# wire HOST INTERFACE PORT: a cable from a host's new interface to a new port here.
+wire() {
+	local pid
+	pid=$(host_pid "$1")
+	ip link add "$3" type veth peer name "$2" netns "$pid"
+}
+
+site_net_up() {
+	local site=$1 n other
+	n=$(site_number "$site")
+	wire "$site" wan0 "w-$n"
+	ip link set "w-$n" netns "$INTERNET"
+	in_internet ip link set "w-$n" master inet0 up
+	in_host "$site" sh -e <<-E
+		ip link set wan0 up
+		ip addr add $WAN.$n/24 dev wan0
+		ip link add br0 type bridge
+		ip link set br0 address 02:10:00:00:00:0$n
+		ip link set br0 up
+		ip addr add $LAN.$n/24 dev br0
+		echo 127.0.0.1 localhost >/etc/hosts
+	E
+	for other in $(sites); do
+		echo "$WAN.$(site_number "$other") $other"
+	done | in_host "$site" sh -c 'cat >>/etc/hosts'
+}
+
+# A key pair for the tunnel, as the guide makes it; prints the fingerprint.
+tunnel_key() {
+	in_host "$1" sh -e <<-E
+		mkdir -p /etc/openvpn/godwit
+		cd /etc/openvpn/godwit
+		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 \
+			-subj "/CN=$1" -keyout host.key -out host.crt 2>/dev/null
+		chmod 600 host.key
+		openssl x509 -in host.crt -noout -fingerprint -sha256 | sed 's/.*=//'
+	E
+}
+
+# tunnel_config SITE ROLE: the examples as they are, with the peer's name put in.
+tunnel_config() {
+	in_host "$1" sh -c 'cat >/etc/openvpn/godwit/bridge-up && chmod 755 /etc/openvpn/godwit/bridge-up' \
+		<"$REPO/examples/openvpn/bridge-up"
+	in_host "$1" sh -c 'cat >/etc/openvpn/godwit.conf' <"$REPO/examples/openvpn/$2.conf"
+	in_host "$1" sh -c "echo '$3' | tr -d ' ' | sed 's/^/<peer-fingerprint>\n/; s/\$/\n<\/peer-fingerprint>/' \
+		>>/etc/openvpn/godwit.conf"
+}
+
+tunnel_up() {
+	local server client fs fc
+	server=$(first_site)
+	for client in $(sites | tail -n +2); do
+		fs=$(tunnel_key "$server")
+		fc=$(tunnel_key "$client")
+		tunnel_config "$server" server "$fc"
+		tunnel_config "$client" client "$fs"
+		for site in "$server" "$client"; do
+			in_host "$site" openvpn --config /etc/openvpn/godwit.conf --daemon \
+				--log /var/log/openvpn.log --writepid /run/openvpn.pid ||
+				die "openvpn at $site: $(in_host "$site" tail -n 3 /var/log/openvpn.log)"
+		done
+	done
+}
+
+tunnel_ready() {
+	local n
+	n=$(site_number "$(sites | tail -n 1)")
+	in_host "$(first_site)" ping -c 1 -W 1 "$LAN.$n"
+}
+
+# A player's machine on the first site's LAN.
+player_net_up() {
+	local pid
+	pid=$(host_pid player)
+	ip link add lan-p type veth peer name eth0 netns "$pid"
+	ip link set lan-p netns "$(host_pid "$(first_site)")"
+	in_host "$(first_site)" ip link set lan-p master br0 up
+	in_host player ip link set eth0 up
+	in_host player ip addr add "$LAN.50/24" dev eth0
+}
+
+# link SITE [--delay MS] [--jitter MS] [--loss PERCENT] [--rate MBIT] | --clear
+link_set() {
+	local site=$1 n delay=0 jitter=0 loss=0 rate=
+	need_site "$site"
+	n=$(site_number "$site")
+	shift
+	link_clear "$site" "$n"
+	while [ $# -gt 0 ]; do
+		case $1 in
+		--delay) delay=$2 ;;
+		--jitter) jitter=$2 ;;
+		--loss) loss=$2 ;;
+		--rate) rate=$2 ;;
+		--clear) return ;;
+		*) die "link: unknown option $1; known: --delay MS --jitter MS --loss PERCENT --rate MBIT --clear" ;;
+		esac
+		[[ ${2:-} =~ ^[0-9]+(\.[0-9]+)?$ ]] || die "link: $1 wants a number"
+		shift 2
+	done
+	[ "$delay$jitter$loss" = 000 ] || link_impair "$site" "$n" "$delay" "$jitter" "$loss"
+	[ -z "$rate" ] || link_rate "$site" "$n" "$rate"
+}
+
+# The cable is cut and a program put between its ends; frames must fit the link then.
+link_impair() {
+	local site=$1 n=$2
+	in_internet ip link set "w-$n" nomaster
+	in_internet ip link add "i-$n" type veth peer name "j-$n"
+	in_internet ip link set "i-$n" up
+	in_internet ip link set "j-$n" master inet0 up
+	in_host "$site" true
+	nsenter -t "$(host_pid "$site")" -n ethtool -K wan0 tso off gso off gro off >/dev/null
+	in_internet sh -c "for i in w-$n i-$n j-$n; do ethtool -K \$i tso off gso off gro off; done" >/dev/null
+	in_internet "$TOOLS/impair" "w-$n" "i-$n" "$3" "$4" "$5" </dev/null >"$STATE/impair-$n.log" 2>&1 &
+	echo $! >"$STATE/impair-$n.pid"
+	wait_for 5 grep -q ready "$STATE/impair-$n.log" || die "link: $(cat "$STATE/impair-$n.log")"
+}
+
+link_rate() {
+	nsenter -t "$(host_pid "$1")" -n tc qdisc replace dev wan0 root tbf \
+		rate "$3mbit" burst 64kb latency 100ms
+	in_internet tc qdisc replace dev "w-$2" root tbf rate "$3mbit" burst 64kb latency 100ms
+}
+
+link_clear() {
+	local n=$2 pid
+	nsenter -t "$(host_pid "$1")" -n sh -c 'tc qdisc del dev wan0 root;
+		ethtool -K wan0 tso on gso on gro on' >/dev/null 2>&1 || :
+	in_internet tc qdisc del dev "w-$n" root 2>/dev/null || :
+	if pid=$(cat "$STATE/impair-$n.pid" 2>/dev/null); then
+		kill "$pid" 2>/dev/null || :
+		rm -f "$STATE/impair-$n.pid"
+		in_internet ip link del "i-$n" 2>/dev/null || :
+		in_internet ethtool -K "w-$n" tso on gso on gro on >/dev/null 2>&1 || :
+	fi
+	in_internet ip link set "w-$n" master inet0
+}

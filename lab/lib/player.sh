@@ -1,0 +1,80 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# The player: the game's real client on a virtual screen, joined and moving, and the meter that
+# watches the packets between it and the server from outside of both.
+
+PLAYER_ARGS=(-nexuiz -basedir /usr/share/games/nexuiz -userdir /tmp/player -nosound
+	+vid_fullscreen 0 +vid_width 320 +vid_height 240 +cl_maxfps 15 +gl_picmip 10
+	+r_shadow_realtime_world 0 +r_shadow_realtime_dlight 0 +r_shadow_shadowmapping 0
+	+r_shadow_shadowmapping_texturesize 64 +cl_particles 0 +cl_decals 0 +cl_curl_enabled 0
+	+_cl_name player +connect "$FLOATING")
+
+in_player() {
+	in_host player "$@"
+}
+
+# A console command for the client.
+player_say() {
+	in_player sh -c 'timeout 2 sh -c "printf \"%s\n\" \"\$1\" >/run/console" x "$1"' x "$1"
+}
+
+player_joined() {
+	in_player grep -q "entered the game\|is now playing\|joined the game\|^player connected" /run/player.log
+}
+
+player_start() {
+	in_player sh -c 'mkfifo /run/console 2>/dev/null; mkdir -p /tmp/player
+		setsid Xvfb :1 -screen 0 320x240x24 -nolisten tcp </dev/null >/run/xvfb.log 2>&1 &'
+	wait_for 10 in_player xdpyinfo -display :1 || die "Xvfb did not start"
+	in_player env DISPLAY=:1 LIBGL_ALWAYS_SOFTWARE=1 LP_NUM_THREADS=1 SDL_AUDIODRIVER=dummy \
+		sh -c 'setsid /usr/games/darkplaces "$@" <>/run/console >/run/player.log 2>&1 & echo $! >/run/player.pid' \
+		x "${PLAYER_ARGS[@]}"
+	wait_for 30 player_streams || die "the player got no stream: $(in_player tail -n 3 /run/player.log)"
+	player_say "cmd join"
+	in_player sh -c 'setsid sh -c "
+		while kill -0 \$(cat /run/player.pid); do
+			for c in +forward +left -left +jump -jump +right -right -forward; do
+				timeout 1 sh -c \"echo \$c >/run/console\"; sleep 0.4
+			done
+		done" </dev/null >/dev/null 2>&1 & echo $! >/run/mover.pid'
+}
+
+# A stream from the server: many packets a second at this machine's interface.
+player_streams() {
+	local a b
+	a=$(in_player cat /sys/class/net/eth0/statistics/rx_packets)
+	in_player sleep 0.5
+	b=$(in_player cat /sys/class/net/eth0/statistics/rx_packets)
+	[ $((b - a)) -ge 15 ]
+}
+
+# Connected means: the client lives, gets the stream, and never had to connect again.
+player_status() {
+	in_player sh -c 'kill -0 $(cat /run/player.pid)' 2>/dev/null || die "player: not running"
+	[ "$(in_player grep -ci 'disconnect\|connection timed out\|server is down' /run/player.log)" = 0 ] ||
+		die "player: lost the connection: $(in_player grep -i 'disconnect\|timed out' /run/player.log | tail -n 1)"
+	player_streams || die "player: gets no packets"
+	echo "player: connected"
+}
+
+player_stop() {
+	in_player sh -c 'kill $(cat /run/mover.pid /run/player.pid) 2>/dev/null; pkill Xvfb' || :
+}
+
+player_screenshot() {
+	in_player import -display :1 -window root png:- >"$1" || die "no screenshot"
+}
+
+gap_start() {
+	gap_stop
+	nsenter -t "$(host_pid player)" -n "$TOOLS/gapmeter" record eth0 "$FLOATING" "$GAME_PORT" "$1" \
+		</dev/null >"$STATE/gap.log" 2>&1 &
+	echo $! >"$STATE/gap.pid"
+}
+
+gap_stop() {
+	local pid
+	pid=$(cat "$STATE/gap.pid" 2>/dev/null) || return 0
+	kill "$pid" 2>/dev/null || :
+	rm -f "$STATE/gap.pid"
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bigtmpfs [MB]: keeps files in a tmpfs and verifies them for ever. /run/status: "ok N". */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MB (1u << 20)
+
+static uint8_t block[MB], want[MB];
+
+static void fill(uint8_t *p, uint32_t seed)
+{
+	uint64_t x = seed * 0x9e3779b97f4a7c15u + 1;
+
+	for (size_t i = 0; i < MB / 8; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		memcpy(p + i * 8, &x, 8);
+	}
+}
+
+static void status(const char *text, unsigned long n)
+{
+	FILE *f = fopen("/run/status.new", "w");
+
+	if (!f)
+		exit(3);
+	fprintf(f, "%s %lu\n", text, n);
+	fclose(f);
+	rename("/run/status.new", "/run/status");
+}
+
+int main(int argc, char **argv)
+{
+	uint32_t mb = argc > 1 ? (uint32_t)atoi(argv[1]) : 64;
+	FILE *f = fopen("/tmp/data", "w+");
+
+	if (!f)
+		return 2;
+	for (uint32_t i = 0; i < mb; i++) {
+		fill(block, i);
+		if (fwrite(block, MB, 1, f) != 1)
+			return 2;
+	}
+	for (unsigned long pass = 0;; pass++) {
+		status("ok", pass);
+		rewind(f);
+		for (uint32_t i = 0; i < mb; i++) {
+			fill(want, i);
+			if (fread(block, MB, 1, f) != 1 || memcmp(block, want, MB) != 0) {
+				status("WRONG block", i);
+				return 1;
+			}
+			usleep(2000);
+		}
+	}
+}
