@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "criu/hook.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG 8
+#define CALL_TIMEOUT_MS 2000 /* for the program to say which step it is */
+
+/* The program's file, see hook_program.c and this directory's meson.build. */
+extern const unsigned char hook_program_start[], hook_program_end[];
+
+static int write_program(const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0700);
+
+	if (fd < 0)
+		return -errno;
+	return fd_write_all(fd, hook_program_start, (size_t)(hook_program_end - hook_program_start),
+		DEADLINE_NEVER);
+}
+
+static int listen_at(const char *path)
+{
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -errno;
+	snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
+	if (bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 || chmod(path, 0600) < 0 ||
+		listen(fd, BACKLOG) < 0)
+		return -errno;
+	return fd_take(&fd);
+}
+
+int hooks_open(struct hooks *h, const char *dir, struct err *e)
+{
+	int r;
+
+	*h = HOOKS_INIT;
+	if (snprintf(h->socket, sizeof(h->socket), "%s/hook.sock", dir) >= (int)sizeof(h->socket))
+		return err_sys(e, ENAMETOOLONG, "socket in %s", dir);
+	snprintf(h->program, sizeof(h->program), "%s/hook", dir);
+	r = write_program(h->program);
+	if (r < 0)
+		return err_sys(e, -r, "writing %s", h->program);
+	h->listener = listen_at(h->socket);
+	return h->listener < 0 ? err_sys(e, -h->listener, "socket %s", h->socket) : 0;
+}
+
+void hooks_done(struct hooks *h)
+{
+	fd_close(&h->listener);
+}
+
+/* The name ends with a zero byte. */
+static int read_action(struct hook_call *c)
+{
+	uint64_t deadline = deadline_in_ms(CALL_TIMEOUT_MS);
+
+	for (size_t i = 0; i < sizeof(c->action); i++) {
+		int r = fd_read_all(c->fd, &c->action[i], 1, deadline);
+
+		if (r < 0)
+			return r;
+		if (c->action[i] == '\0')
+			return 0;
+	}
+	return -EMSGSIZE;
+}
+
+int hooks_next(struct hooks *h, struct hook_call *ret, uint64_t deadline, struct err *e)
+{
+	int r = fd_wait(h->listener, POLLIN, deadline);
+
+	*ret = HOOK_CALL_INIT;
+	if (r < 0)
+		return r == -ETIMEDOUT ? r : err_sys(e, -r, "waiting for CRIU");
+	ret->fd = accept4(h->listener, NULL, NULL, SOCK_CLOEXEC);
+	if (ret->fd < 0)
+		return err_sys(e, errno, "call from CRIU");
+	r = read_action(ret);
+	if (r < 0) {
+		fd_close(&ret->fd);
+		return err_sys(e, -r, "call from CRIU's action script");
+	}
+	return 0;
+}
+
+void hook_answer(struct hook_call *c, bool yes)
+{
+	char answer = yes ? 'y' : 'n';
+
+	if (c->fd < 0)
+		return;
+	/* If it can't be written the program sees the end of the connection: no. */
+	fd_write_all(c->fd, &answer, 1, deadline_in_ms(CALL_TIMEOUT_MS));
+	fd_close(&c->fd);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "base/err.h"
+#include "base/ranges.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What godwit reads of CRIU's images: which pages each process will ask for lazily. */
+
+/* Parses the contents of a pagemap-PID.img and adds its lazy pages to @ret. 0, -EBADMSG. */
+int pagemap_image_parse(const void *data, size_t len, struct ranges *ret);
+
+/* Reads pagemap-@vpid.img in @dir. */
+int images_lazy_pages(const char *dir, uint32_t vpid, struct ranges *ret, struct err *e);
+
+/* The vpids of all pagemap images in @dir, ascending; the caller frees *ret. */
+int images_processes(const char *dir, uint32_t **ret, size_t *ret_n, struct err *e);
+
+/* The error lines at the end of a CRIU log, in one line; "" when there is none. */
+void criu_log_tail(const char *path, char *ret, size_t size);

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "base/err.h"
+
+#include <stdint.h>
+
+/*
+ * Where a migration's files are: a tmpfs in a mount namespace of this process alone.
+ *
+ * Images never touch a disk, nobody else can see them, and all of it vanishes with the last
+ * process in it, however that ends. In the same namespace the file from which runc lets CRIU read
+ * its options (/etc/criu/runc.conf, or what the annotation org.criu.config names) is covered by
+ * one of ours, which contains the original; the host's own file is never touched.
+ */
+
+#define WORKPLACE_DIR "/run/godwit/work"
+#define WORKPLACE_IMAGES WORKPLACE_DIR "/images"
+#define WORKPLACE_CRIU WORKPLACE_DIR "/criu"
+
+/* Enters a new mount namespace with an empty workplace of at most @max_bytes. The process must
+ * have one thread only. */
+int workplace_enter(uint64_t max_bytes, struct err *e);
+
+/*
+ * Makes CRIU read @options (lines of its configuration file) after those that it would have read.
+ * @annotation: the container's org.criu.config, NULL when it has none.
+ */
+int workplace_criu_options(const char *annotation, const char *options, struct err *e);
