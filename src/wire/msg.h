@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "base/buf.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * godwit's messages and their bytes; docs/PROTOCOL.md says the same in words. No I/O here.
+ *
+ * A frame is a header of 8 bytes (payload length, type, zero; big-endian) and a payload, which is
+ * the message's fields one after the other. What the fields are stands in one table a message
+ * (msg.c), from which encoding, decoding and the limits follow.
+ */
+
+#define MSG_VERSION 1
+#define FRAME_HEADER 8
+#define FRAME_PAYLOAD_MAX (1u << 20)
+#define MSG_DATA_MAX (256u * 1024) /* bytes of pages or of an image in one message */
+
+#define WIRE_PAGES_MAX 64 /* pages in one PAGES or FAULT */
+#define WIRE_ZEROS_MAX (1u << 20)
+#define WIRE_BLOCK_BYTES (2ull << 20) /* no PAGES crosses a multiple of this */
+
+#define MSG_ID_LEN 16
+#define MSG_DIGEST_LEN 32
+
+enum msg_type {
+	MSG_HELLO = 1,
+	MSG_OFFER = 2,
+	MSG_VERDICTS = 3,
+	MSG_PREPARE = 4,
+	MSG_PREPARED = 5,
+	MSG_IMAGE = 6,
+	MSG_IMAGES_END = 7,
+	MSG_RESTORED = 8,
+	MSG_COMMIT = 9,
+	MSG_RUNNING = 10,
+	MSG_PROGRESS = 11,
+	MSG_DRAINED = 12,
+	MSG_BYE = 13,
+	MSG_ABORT = 14,
+	MSG_FAULT = 20,
+	MSG_PAGES = 21,
+	MSG_ZEROS = 22,
+	MSG_BULK_END = 23,
+};
+
+enum msg_channel { CHANNEL_CONTROL = 1, CHANNEL_URGENT = 2, CHANNEL_BULK = 3 };
+enum msg_mode { MODE_STOP = 1, MODE_POST = 2 };
+enum msg_level { LEVEL_OK = 0, LEVEL_WARN = 1, LEVEL_NO = 2 };
+
+#define OFFER_DRY_RUN 1u
+#define OFFER_FILE_LOCKS 2u
+
+/* Bytes in a message: strings end with a zero that isn't counted and isn't on the wire. */
+struct msg_bytes {
+	const void *p;
+	size_t len;
+};
+
+static inline struct msg_bytes msg_string(const char *s)
+{
+	return (struct msg_bytes){s ? s : "", s ? __builtin_strlen(s) : 0};
+}
+
+static inline const char *msg_text(const struct msg_bytes *b)
+{
+	return b->p ? b->p : "";
+}
+
+struct msg_list {
+	void *v; /* records of the type that the table names */
+	size_t n;
+};
+
+struct msg_hello {
+	uint16_t version_min, version_max;
+	uint8_t channel, index;
+	uint8_t token[MSG_ID_LEN];
+	struct msg_bytes host, software;
+};
+
+struct msg_listener {
+	uint8_t protocol, family; /* IPPROTO_TCP or _UDP; 4 or 6 */
+	uint16_t port;
+	uint8_t address[16];
+};
+
+struct msg_offer {
+	uint8_t id[MSG_ID_LEN];
+	uint8_t mode, streams;
+	uint32_t flags;
+	struct msg_bytes container, bundle, config;
+	uint8_t rootfs_digest[MSG_DIGEST_LEN];
+	struct msg_bytes arch, kernel, runc_version;
+	uint32_t criu_version; /* major * 10000 + minor * 100 + patch */
+	struct msg_bytes cpu_features; /* names, separated by spaces */
+	uint64_t memory_bytes;
+	struct msg_list listeners; /* struct msg_listener */
+};
+
+struct msg_verdict {
+	uint8_t level;
+	struct msg_bytes name, reason, remedy;
+};
+
+struct msg_verdicts {
+	uint8_t token[MSG_ID_LEN];
+	struct msg_list list; /* struct msg_verdict */
+};
+
+struct msg_image {
+	struct msg_bytes name;
+	uint64_t offset, total;
+	struct msg_bytes data;
+};
+
+struct msg_images_end {
+	uint32_t count;
+	uint64_t bytes;
+};
+
+struct msg_phase {
+	struct msg_bytes name;
+	uint64_t ns;
+};
+
+/* RESTORED and RUNNING */
+struct msg_phases {
+	struct msg_list list; /* struct msg_phase */
+};
+
+struct msg_progress {
+	uint64_t done, total;
+};
+
+struct msg_drained {
+	uint64_t pages, zero_pages, faults, urgent, fault_p50_ns, fault_p99_ns, store_peak;
+};
+
+struct msg_abort {
+	uint8_t class;
+	uint32_t code;
+	struct msg_bytes text, remedy;
+};
+
+struct msg_fault {
+	uint32_t vpid, pages;
+	uint64_t addr;
+};
+
+struct msg_pages {
+	uint32_t vpid;
+	uint8_t encoding;
+	uint16_t pages;
+	uint64_t addr;
+	struct msg_bytes data;
+};
+
+struct msg_zeros {
+	uint32_t vpid, pages;
+	uint64_t addr;
+};
+
+struct msg_bulk_end {
+	uint64_t pages, bytes;
+};
+
+union msg_body {
+	struct msg_hello hello;
+	struct msg_offer offer;
+	struct msg_verdicts verdicts;
+	struct msg_image image;
+	struct msg_images_end images_end;
+	struct msg_phases phases;
+	struct msg_progress progress;
+	struct msg_drained drained;
+	struct msg_abort abort;
+	struct msg_fault fault;
+	struct msg_pages pages;
+	struct msg_zeros zeros;
+	struct msg_bulk_end bulk_end;
+};
+
+/* A decoded message. Bytes point into the payload it came from or into @heap. */
+struct msg {
+	enum msg_type type;
+	union msg_body body;
+	void *heap; /* owned */
+};
+
+#define MSG_INIT ((struct msg){0})
+
+void msg_done(struct msg *m);
+#define _cleanup_msg_ __attribute__((cleanup(msg_done)))
+
+/* "OFFER"; "?" for an unknown type. */
+const char *msg_name(unsigned type);
+
+/* Appends header and payload of a message whose fields are @body. -EMSGSIZE when something is
+ * over its limit, -EPROTO for an unknown type. */
+int msg_encode(enum msg_type type, const void *body, struct buf *out);
+
+/* Like msg_encode() for PAGES and IMAGE without the data, which the caller sends right after. */
+int msg_encode_head(enum msg_type type, const void *body, struct buf *out);
+
+/* Parses a frame's header. -EPROTO for an unknown type or a nonzero last field, -EMSGSIZE for more
+ * than that type may have. */
+int msg_header(const uint8_t header[static FRAME_HEADER], enum msg_type *ret_type, size_t *ret_len);
+
+/* Decodes a payload. -EBADMSG when it isn't exactly one valid message of that type: lengths,
+ * ranges, strings without control characters, names without slashes. */
+int msg_decode(enum msg_type type, const void *payload, size_t len, struct msg *ret);
+
+/* May a message of this type be sent on that channel by the source (else the target)? */
+bool msg_allowed(enum msg_type type, enum msg_channel channel, bool from_source);

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "wire/transport.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "wire/identity.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define RECORD_BYTES 16384 /* the most in one TLS record (RFC 8446, 5.1) */
+#define READ_AHEAD (128 * 1024)
+
+struct transport {
+	int in, out; /* owned; the same for a socket */
+	SSL *ssl;    /* NULL: plain */
+	SSL_CTX *ssl_ctx;
+	transport_trust_fn *trust;
+	void *trust_ctx;
+	uint8_t fingerprint[FINGERPRINT_LEN];
+	bool has_fingerprint, untrusted;
+	_Atomic uint64_t written;
+};
+
+static const char preamble_magic[8] = "GODWIT01";
+
+void preamble_put(uint8_t ret[static PREAMBLE_LEN], const uint8_t route[static ROUTE_LEN])
+{
+	memcpy(ret, preamble_magic, sizeof(preamble_magic));
+	memcpy(ret + sizeof(preamble_magic), route, ROUTE_LEN);
+}
+
+int preamble_get(const uint8_t p[static PREAMBLE_LEN], uint8_t ret_route[static ROUTE_LEN])
+{
+	if (memcmp(p, preamble_magic, sizeof(preamble_magic)) != 0)
+		return -EPROTO;
+	memcpy(ret_route, p + sizeof(preamble_magic), ROUTE_LEN);
+	return 0;
+}
+
+/* --- TLS ----------------------------------------------------------------------------------- */
+
+static int peer_error(const struct transport *t, int ssl_error, const char *doing, struct err *e)
+{
+	unsigned long code = ERR_get_error();
+	int r;
+
+	ERR_clear_error();
+	if (t->untrusted) {
+		char text[FINGERPRINT_TEXT];
+
+		fingerprint_format(t->fingerprint, text);
+		r = err_set(e, ERR_PEER, EACCES, "the peer's key %s is not trusted here", text);
+		err_remedy(e, "if it is the right host: godwit peer add NAME ADDRESS %s", text);
+		return r;
+	}
+	if (ssl_error == SSL_ERROR_ZERO_RETURN || code == 0 ||
+		ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
+		return err_set(e, ERR_PEER, EPIPE, "the peer closed the connection");
+	if (ERR_GET_REASON(code) == SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE ||
+		ERR_GET_REASON(code) == SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN ||
+		ERR_GET_REASON(code) == SSL_R_SSLV3_ALERT_BAD_CERTIFICATE ||
+		ERR_GET_REASON(code) == SSL_R_TLSV1_ALERT_ACCESS_DENIED) {
+		r = err_set(e, ERR_PEER, EACCES, "the peer does not trust this host's key");
+		err_remedy(e, "run 'godwit id' here, and on the peer the line that it prints");
+		return r;
+	}
+	return err_set(e, ERR_PEER, EPROTO, "%s: %s", doing,
+		ERR_reason_error_string(code) ? ERR_reason_error_string(code) : "TLS error");
+}
+
+/* After an unfinished SSL call: waits for what it wants. 0: try again. */
+static int tls_wait(struct transport *t, int ret, uint64_t deadline, const char *doing, struct err *e)
+{
+	int want = SSL_get_error(t->ssl, ret), saved = errno, r;
+
+	if (want == SSL_ERROR_SYSCALL && saved != 0 && ERR_peek_error() == 0)
+		return err_set(e, ERR_PEER, saved, "%s: %s", doing, strerror(saved));
+	if (want != SSL_ERROR_WANT_READ && want != SSL_ERROR_WANT_WRITE)
+		return peer_error(t, want, doing, e);
+	r = fd_wait(t->in, want == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT, deadline);
+	if (r == -ETIMEDOUT)
+		return err_set(e, ERR_PEER, ETIMEDOUT, "%s: the peer did not answer in time", doing);
+	return r < 0 ? err_sys(e, -r, "%s", doing) : 0;
+}
+
+/* The only check of a certificate: is its key one that we know? Chains, names and dates say
+ * nothing here. */
+static int verify_peer(X509_STORE_CTX *store, void *arg)
+{
+	struct transport *t = arg;
+	X509 *cert = X509_STORE_CTX_get0_cert(store);
+
+	if (!cert || fingerprint_of_cert(cert, t->fingerprint) < 0) {
+		X509_STORE_CTX_set_error(store, X509_V_ERR_UNSPECIFIED);
+		return 0;
+	}
+	t->has_fingerprint = true;
+	if (t->trust(t->fingerprint, t->trust_ctx))
+		return 1;
+	t->untrusted = true;
+	X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_UNTRUSTED);
+	return 0;
+}
+
+static int tls_context(struct transport *t, const struct identity *self, bool server)
+{
+	SSL_CTX *c = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
+
+	if (!c)
+		return -ENOMEM;
+	t->ssl_ctx = c;
+	SSL_CTX_set_min_proto_version(c, TLS1_3_VERSION);
+	SSL_CTX_set_ciphersuites(c, "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256");
+	SSL_CTX_set_num_tickets(c, 0);
+	SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_read_ahead(c, 1);
+	SSL_CTX_set_default_read_buffer_len(c, READ_AHEAD);
+	SSL_CTX_set_verify(c, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+	SSL_CTX_set_cert_verify_callback(c, verify_peer, t);
+	if (SSL_CTX_use_certificate(c, self->cert) != 1 || SSL_CTX_use_PrivateKey(c, self->key) != 1)
+		return -EINVAL;
+	t->ssl = SSL_new(c);
+	return t->ssl && SSL_set_fd(t->ssl, t->in) == 1 ? 0 : -ENOMEM;
+}
+
+static void tune_socket(int fd)
+{
+	int on = 1, low = 256 * 1024;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	/* Little unsent data in the kernel: what is more urgent gets on the wire soon. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &low, sizeof(low));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+}
+
+static int tls_open(int fd, bool server, const struct identity *self, transport_trust_fn *trust,
+	void *ctx, uint64_t deadline, struct transport **ret, struct err *e)
+{
+	struct transport *t = calloc(1, sizeof(*t));
+	int r;
+
+	if (!t) {
+		close(fd);
+		return err_sys(e, ENOMEM, "TLS");
+	}
+	t->in = t->out = fd;
+	t->trust = trust;
+	t->trust_ctx = ctx;
+	tune_socket(fd);
+	r = fd_set_nonblock(fd);
+	if (r == 0)
+		r = tls_context(t, self, server);
+	if (r < 0) {
+		transport_free(t);
+		return err_sys(e, -r, "setting up TLS");
+	}
+	for (;;) {
+		int done;
+
+		ERR_clear_error();
+		errno = 0;
+		done = server ? SSL_accept(t->ssl) : SSL_connect(t->ssl);
+		if (done == 1)
+			break;
+		r = tls_wait(t, done, deadline, "TLS handshake", e);
+		if (r < 0) {
+			transport_free(t);
+			return r;
+		}
+	}
+	*ret = t;
+	return 0;
+}
+
+int transport_tls_accept(int fd, const struct identity *self, transport_trust_fn *trust, void *ctx,
+	uint64_t deadline, struct transport **ret, struct err *e)
+{
+	return tls_open(fd, true, self, trust, ctx, deadline, ret, e);
+}
+
+int transport_tls_connect(int fd, const struct identity *self, transport_trust_fn *trust, void *ctx,
+	uint64_t deadline, struct transport **ret, struct err *e)
+{
+	return tls_open(fd, false, self, trust, ctx, deadline, ret, e);
+}
+
+static int tls_read(struct transport *t, void *buf, size_t len, uint64_t deadline, struct err *e)
+{
+	uint8_t *p = buf;
+
+	while (len > 0) {
+		size_t n = 0;
+		int r;
+
+		ERR_clear_error();
+		errno = 0;
+		r = SSL_read_ex(t->ssl, p, len, &n);
+		if (r == 1) {
+			p += n;
+			len -= n;
+			continue;
+		}
+		r = tls_wait(t, r, deadline, "receiving", e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int tls_write(struct transport *t, const void *buf, size_t len, uint64_t deadline, struct err *e)
+{
+	const uint8_t *p = buf;
+
+	while (len > 0) {
+		size_t n = 0;
+		int r;
+
+		ERR_clear_error();
+		errno = 0;
+		r = SSL_write_ex(t->ssl, p, len, &n);
+		if (r == 1) {
+			p += n;
+			len -= n;
+			continue;
+		}
+		r = tls_wait(t, r, deadline, "sending", e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* A short head travels in one record with the beginning of the data. */
+static int tls_write_both(struct transport *t, const uint8_t *head, size_t head_len,
+	const uint8_t *data, size_t data_len, uint64_t deadline, struct err *e)
+{
+	uint8_t first[RECORD_BYTES];
+	size_t n = 0;
+	int r;
+
+	if (head_len >= sizeof(first) || !data) {
+		r = tls_write(t, head, head_len, deadline, e);
+	} else {
+		n = sizeof(first) - head_len < data_len ? sizeof(first) - head_len : data_len;
+		memcpy(first, head, head_len);
+		memcpy(first + head_len, data, n);
+		r = tls_write(t, first, head_len + n, deadline, e);
+	}
+	return r < 0 || n == data_len ? r : tls_write(t, data + n, data_len - n, deadline, e);
+}
+
+/* --- plain --------------------------------------------------------------------------------- */
+
+int transport_plain(int in, int out, struct transport **ret, struct err *e)
+{
+	struct transport *t = calloc(1, sizeof(*t));
+
+	if (!t) {
+		close(in);
+		if (out != in)
+			close(out);
+		return err_sys(e, ENOMEM, "connection");
+	}
+	t->in = in;
+	t->out = out;
+	*ret = t;
+	return 0;
+}
+
+static int plain_error(int r, const char *doing, struct err *e)
+{
+	if (r == -EPIPE || r == -ECONNRESET)
+		return err_set(e, ERR_PEER, -r, "the peer closed the connection");
+	if (r == -ETIMEDOUT)
+		return err_set(e, ERR_PEER, -r, "%s: the peer did not answer in time", doing);
+	return r < 0 ? err_sys(e, -r, "%s", doing) : 0;
+}
+
+/* --- both ---------------------------------------------------------------------------------- */
+
+void transport_free(struct transport *t)
+{
+	if (!t)
+		return;
+	SSL_free(t->ssl);
+	SSL_CTX_free(t->ssl_ctx);
+	close(t->in);
+	if (t->out != t->in)
+		close(t->out);
+	free(t);
+}
+
+bool transport_fingerprint(const struct transport *t, uint8_t ret[static FINGERPRINT_LEN])
+{
+	if (t->has_fingerprint)
+		memcpy(ret, t->fingerprint, FINGERPRINT_LEN);
+	return t->has_fingerprint;
+}
+
+int transport_read(struct transport *t, void *buf, size_t len, uint64_t deadline, struct err *e)
+{
+	if (t->ssl)
+		return tls_read(t, buf, len, deadline, e);
+	return plain_error(fd_read_all(t->in, buf, len, deadline), "receiving", e);
+}
+
+int transport_write(struct transport *t, const void *head, size_t head_len, const void *data,
+	size_t data_len, uint64_t deadline, struct err *e)
+{
+	int r;
+
+	if (t->ssl) {
+		r = tls_write_both(t, head, head_len, data, data_len, deadline, e);
+	} else {
+		r = fd_write_all(t->out, head, head_len, deadline);
+		if (r == 0 && data)
+			r = fd_write_all(t->out, data, data_len, deadline);
+		r = plain_error(r, "sending", e);
+	}
+	if (r == 0)
+		atomic_fetch_add(&t->written, head_len + data_len);
+	return r;
+}
+
+bool transport_pending(const struct transport *t)
+{
+	return t->ssl && SSL_has_pending(t->ssl);
+}
+
+int transport_fd(const struct transport *t)
+{
+	return t->in;
+}
+
+uint64_t transport_written(const struct transport *t)
+{
+	return atomic_load(&t->written);
+}
