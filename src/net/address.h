@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "base/err.h"
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * The floating address that moves with a container: "ADDRESS/PREFIX dev INTERFACE", as the
+ * annotation org.godwit.address has it; added, removed and announced by the kernel's interfaces.
+ */
+
+struct address {
+	uint8_t family; /* AF_INET or AF_INET6 */
+	uint8_t prefix;
+	uint8_t bytes[16];
+	char interface[IF_NAMESIZE];
+	char text[80]; /* as it was given */
+};
+
+int address_parse(const char *text, struct address *ret, struct err *e);
+
+/* Is there such an interface, and is it up? 1, 0, -errno. */
+int address_interface_up(const struct address *a);
+
+/* Does this host have the address on that interface? 1, 0, -errno. */
+int address_present(const struct address *a);
+
+/* Adds it (without duplicate address detection: the caller knows who owns it). One that is there
+ * already is fine. 0 or -errno. */
+int address_add(const struct address *a);
+
+/* Removes it; one that isn't there is fine. 0 or -errno. */
+int address_remove(const struct address *a);
+
+/*
+ * Tells the segment that the address is here: a gratuitous ARP request and reply (RFC 5227,
+ * section 3), or an unsolicited neighbour advertisement (RFC 4861, 7.2.6). Caches can miss one:
+ * call it several times, at growing intervals. 0 or -errno.
+ */
+int address_announce(const struct address *a);

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "oci/cgroup.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <mntent.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FILE_MAX_BYTES (4u << 20)
+
+static int find_mount(char *ret, size_t size)
+{
+	FILE *f = setmntent("/proc/self/mounts", "re");
+	struct mntent *m;
+	int r = -ENOENT;
+
+	if (!f)
+		return -errno;
+	while (r < 0 && (m = getmntent(f)))
+		if (strcmp(m->mnt_type, "cgroup2") == 0) {
+			snprintf(ret, size, "%s", m->mnt_dir);
+			r = 0;
+		}
+	endmntent(f);
+	return r;
+}
+
+int cgroup_of(pid_t pid, char *ret, size_t size)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[64], mount[PATH_MAX];
+	char *line;
+	int r;
+
+	ret[0] = '\0';
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", pid);
+	r = file_read(path, FILE_MAX_BYTES, &text, NULL);
+	if (r == 0)
+		r = find_mount(mount, sizeof(mount));
+	if (r < 0)
+		return r;
+	line = strncmp(text, "0::", 3) == 0 ? text : strstr(text, "\n0::");
+	if (!line)
+		return -ENOENT;
+	line = strchr(line, ':') + 2;
+	line[strcspn(line, "\n")] = '\0';
+	/* The hierarchy's own root is not a container's cgroup. */
+	if (strcmp(line, "/") == 0 || strncmp(line, "/..", 3) == 0)
+		return -ENOENT;
+	if (snprintf(ret, size, "%s%s", mount, line) >= (int)size) {
+		ret[0] = '\0';
+		return -ENAMETOOLONG;
+	}
+	return 0;
+}
+
+static int poke(const char *dir, const char *file, const char *text)
+{
+	char path[PATH_MAX];
+
+	if (snprintf(path, sizeof(path), "%s/%s", dir, file) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	return file_poke(path, text);
+}
+
+/* Waits until cgroup.events has @line; the kernel signals its changes as POLLPRI. */
+static int wait_event(const char *dir, const char *line, uint64_t deadline)
+{
+	char path[PATH_MAX], text[256];
+	_cleanup_close_ int fd = -1;
+
+	if (snprintf(path, sizeof(path), "%s/cgroup.events", dir) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	for (;;) {
+		ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+		int r;
+
+		if (n < 0)
+			return -errno;
+		text[n] = '\0';
+		if (strstr(text, line))
+			return 0;
+		r = fd_wait(fd, POLLPRI, deadline);
+		if (r < 0)
+			return r;
+	}
+}
+
+int cgroup_freeze(const char *dir, uint64_t deadline)
+{
+	int r = poke(dir, "cgroup.freeze", "1");
+
+	return r < 0 ? r : wait_event(dir, "frozen 1", deadline);
+}
+
+int cgroup_thaw(const char *dir)
+{
+	return poke(dir, "cgroup.freeze", "0");
+}
+
+int cgroup_kill(const char *dir, uint64_t deadline)
+{
+	int r = poke(dir, "cgroup.kill", "1");
+
+	if (r == -ENOENT || r == -ENODEV)
+		return 0;
+	return r < 0 ? r : wait_event(dir, "populated 0", deadline);
+}
+
+struct pids {
+	pid_t *v;
+	size_t n;
+};
+
+static int read_procs(const char *dir, struct pids *list)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[PATH_MAX], *p;
+	int r;
+
+	if (snprintf(path, sizeof(path), "%s/cgroup.procs", dir) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	r = file_read(path, FILE_MAX_BYTES, &text, NULL);
+	if (r < 0)
+		return r;
+	for (p = text; *p;) {
+		char *end;
+		long pid = strtol(p, &end, 10);
+		pid_t *bigger;
+
+		if (end == p)
+			break;
+		bigger = realloc(list->v, (list->n + 1) * sizeof(*bigger));
+		if (!bigger)
+			return -ENOMEM;
+		list->v = bigger;
+		list->v[list->n++] = (pid_t)pid;
+		p = end + (*end == '\n');
+	}
+	return 0;
+}
+
+static int walk(const char *dir, struct pids *list)
+{
+	DIR *d = opendir(dir);
+	struct dirent *entry;
+	int r;
+
+	if (!d)
+		return -errno;
+	r = read_procs(dir, list);
+	while (r == 0 && (entry = readdir(d))) {
+		char path[PATH_MAX];
+
+		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+			continue;
+		if (snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name) >= (int)sizeof(path))
+			r = -ENAMETOOLONG;
+		else
+			r = walk(path, list);
+	}
+	closedir(d);
+	return r;
+}
+
+int cgroup_processes(const char *dir, pid_t **ret, size_t *ret_n)
+{
+	struct pids list = {0};
+	int r = walk(dir, &list);
+
+	if (r < 0) {
+		free(list.v);
+		return r;
+	}
+	*ret = list.v;
+	*ret_n = list.n;
+	return 0;
+}

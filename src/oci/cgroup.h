@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* The cgroup (version 2) of a container, as a directory: its processes, frozen or not. */
+
+/* The directory of @pid's cgroup, wherever the hierarchy is mounted here. 0 or -errno; on
+ * failure @ret is "". */
+int cgroup_of(pid_t pid, char *ret, size_t size);
+
+/* Freezes it and waits until the kernel says that all of it is. */
+int cgroup_freeze(const char *dir, uint64_t deadline);
+int cgroup_thaw(const char *dir);
+
+/* Kills every process in it and waits until none is left; works on a frozen one. */
+int cgroup_kill(const char *dir, uint64_t deadline);
+
+/* All processes in it and below; *ret is freed by the caller. */
+int cgroup_processes(const char *dir, pid_t **ret, size_t *ret_n);

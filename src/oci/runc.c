@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "oci/runc.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "oci/cgroup.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#define OUTPUT_MAX (1u << 20)
+#define QUICK_MS 20000 /* for commands that only look or delete */
+
+bool container_id_valid(const char *id)
+{
+	size_t n = strspn(id,
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-");
+
+	return n > 0 && n <= CONTAINER_ID_MAX && id[n] == '\0' && id[0] != '.' && id[0] != '-';
+}
+
+/* "a, b, c" or "none": for messages. */
+static void list_containers(char *ret, size_t size)
+{
+	const char *argv[] = {"runc", "list", "-q", NULL};
+	_cleanup_free_ char *out = NULL;
+
+	snprintf(ret, size, "none");
+	if (child_run(argv, OUTPUT_MAX, &out, deadline_in_ms(QUICK_MS)) != 0 || !*out)
+		return;
+	snprintf(ret, size, "%s", out);
+	for (char *p = ret; *p; p++)
+		if (*p == '\n')
+			*p = p[1] ? ' ' : '\0';
+}
+
+static int unknown(const char *id, struct err *e)
+{
+	char list[256];
+
+	list_containers(list, sizeof(list));
+	err_set(e, ERR_REFUSED, ENOENT, "no container \"%s\" on this host", id);
+	return err_remedy(e, "containers here: %s; see 'runc list'", list);
+}
+
+static int parse_state(const char *text, struct container *ret, struct err *e)
+{
+	json_t *j = json_loads(text, 0, NULL);
+	const char *status = json_string_value(json_object_get(j, "status"));
+	const char *bundle = json_string_value(json_object_get(j, "bundle"));
+	int r = 0;
+
+	if (status && bundle && strlen(bundle) < sizeof(ret->bundle)) {
+		snprintf(ret->status, sizeof(ret->status), "%s", status);
+		snprintf(ret->bundle, sizeof(ret->bundle), "%s", bundle);
+		ret->pid = (pid_t)json_integer_value(json_object_get(j, "pid"));
+	} else {
+		r = err_set(e, ERR_LOCAL, EBADMSG, "runc state printed something unknown");
+	}
+	json_decref(j);
+	return r;
+}
+
+int runc_state(const char *id, struct container *ret, struct err *e)
+{
+	const char *argv[] = {"runc", "state", id, NULL};
+	_cleanup_free_ char *out = NULL;
+	int r;
+
+	*ret = (struct container){0};
+	if (!container_id_valid(id)) {
+		err_set(e, ERR_USAGE, EINVAL, "\"%s\" is no container name", id);
+		return err_remedy(e, "use letters, digits and _ + . -");
+	}
+	snprintf(ret->id, sizeof(ret->id), "%s", id);
+	r = child_run(argv, OUTPUT_MAX, &out, deadline_in_ms(QUICK_MS));
+	if (r == -ENOENT) {
+		err_sys(e, ENOENT, "runc");
+		return err_remedy(e, "install it: apt-get install runc");
+	}
+	if (r < 0)
+		return err_sys(e, -r, "runc state %s", id);
+	if (r > 0)
+		return unknown(id, e);
+	r = parse_state(out, ret, e);
+	if (r == 0 && ret->pid > 0)
+		cgroup_of(ret->pid, ret->cgroup, sizeof(ret->cgroup));
+	return r;
+}
+
+int runc_checkpoint_start(const struct runc_checkpoint *c, struct child *ret, struct err *e)
+{
+	const char *argv[24];
+	char server[32];
+	size_t n = 0;
+	struct child_opts o = {.argv = argv, .capture = true};
+	int r;
+
+	argv[n++] = "runc";
+	argv[n++] = "checkpoint";
+	argv[n++] = "--image-path";
+	argv[n++] = c->images;
+	argv[n++] = "--work-path";
+	argv[n++] = c->work;
+	if (c->lazy) {
+		snprintf(server, sizeof(server), "127.0.0.1:%u", c->lazy_port);
+		argv[n++] = "--lazy-pages";
+		argv[n++] = "--page-server";
+		argv[n++] = server;
+	}
+	if (c->leave_running)
+		argv[n++] = "--leave-running";
+	if (c->file_locks)
+		argv[n++] = "--file-locks";
+	argv[n++] = c->id;
+	argv[n] = NULL;
+	r = child_start(ret, &o);
+	return r < 0 ? err_sys(e, -r, "starting runc checkpoint") : 0;
+}
+
+int runc_restore_start(const struct runc_restore *o, struct child *ret, struct err *e)
+{
+	const char *argv[24];
+	size_t n = 0;
+	struct child_opts opts = {.argv = argv, .capture = true};
+	int r;
+
+	argv[n++] = "runc";
+	argv[n++] = "restore";
+	argv[n++] = "--detach";
+	argv[n++] = "--image-path";
+	argv[n++] = o->images;
+	argv[n++] = "--work-path";
+	argv[n++] = o->work;
+	argv[n++] = "--bundle";
+	argv[n++] = o->bundle;
+	if (o->lazy)
+		argv[n++] = "--lazy-pages";
+	if (o->file_locks)
+		argv[n++] = "--file-locks";
+	argv[n++] = o->id;
+	argv[n] = NULL;
+	r = child_start(ret, &opts);
+	return r < 0 ? err_sys(e, -r, "starting runc restore") : 0;
+}
+
+int runc_delete(const char *id, struct err *e)
+{
+	const char *argv[] = {"runc", "delete", "--force", id, NULL};
+	_cleanup_free_ char *out = NULL;
+	int r = child_run(argv, OUTPUT_MAX, &out, deadline_in_ms(QUICK_MS));
+
+	if (r < 0)
+		return err_sys(e, -r, "runc delete %s", id);
+	if (r > 0)
+		return err_set(e, ERR_LOCAL, EIO, "runc delete %s: %s", id, out);
+	return 0;
+}
+
+bool program_version(const char *program, char *ret, size_t size)
+{
+	const char *argv[] = {program, "--version", NULL};
+	_cleanup_free_ char *out = NULL;
+	size_t len;
+	char *p;
+
+	if (child_run(argv, OUTPUT_MAX, &out, deadline_in_ms(QUICK_MS)) != 0)
+		return false;
+	p = out + strcspn(out, "0123456789");
+	len = strspn(p, "0123456789.");
+	snprintf(ret, size, "%.*s", (int)len, p);
+	return len > 0;
+}
+
+uint32_t version_number(const char *text)
+{
+	unsigned major = 0, minor = 0, patch = 0;
+
+	if (sscanf(text, "%3u.%2u.%2u", &major, &minor, &patch) < 1)
+		return 0;
+	return major * 10000 + minor * 100 + patch;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "base/child.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* runc as a program: its state, checkpoint, restore and delete. */
+
+#define CONTAINER_ID_MAX 255
+
+struct container {
+	char id[CONTAINER_ID_MAX + 1];
+	char status[16]; /* "running", "stopped", "paused", "created" */
+	pid_t pid;	 /* of its init, 0 when stopped */
+	char bundle[4096];
+	char cgroup[4096]; /* its directory in the cgroup2 hierarchy, "" when not to be found */
+};
+
+/* A name that runc accepts and that is safe as a file name. */
+bool container_id_valid(const char *id);
+
+/* What is known of a container. An unknown one is ERR_REFUSED and -ENOENT. */
+int runc_state(const char *id, struct container *ret, struct err *e);
+
+struct runc_checkpoint {
+	const char *id, *images, *work;
+	bool lazy;	      /* needs an unused TCP port of 127.0.0.1 below */
+	uint16_t lazy_port;
+	bool leave_running, file_locks;
+};
+
+/* Starts "runc checkpoint"; the caller waits for it. */
+int runc_checkpoint_start(const struct runc_checkpoint *c, struct child *ret, struct err *e);
+
+struct runc_restore {
+	const char *id, *bundle, *images, *work;
+	bool lazy, file_locks;
+};
+
+/* Starts "runc restore --detach"; it ends when the container runs. */
+int runc_restore_start(const struct runc_restore *o, struct child *ret, struct err *e);
+
+/* Deletes a container, killing what is left of it. One that is gone is fine. */
+int runc_delete(const char *id, struct err *e);
+
+/* Version of a program's "--version" output, like "1.3.6"; false when it can't be run. */
+bool program_version(const char *program, char *ret, size_t size);
+
+/* major * 10000 + minor * 100 + patch of "4.2.1"; 0 when it isn't one. */
+uint32_t version_number(const char *text);
