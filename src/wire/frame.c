@@ -80,6 +80,9 @@ bool frame_parser_idle(const struct frame_parser *p)
 
 size_t frame_parser_want(struct frame_parser *p, void **ret_at)
 {
+	*ret_at = NULL;
+	if (p->failed < 0)
+		return 0;
 	if (is_whole(p))
 		p->have = 0;
 	if (p->have < FRAME_HEADER) {

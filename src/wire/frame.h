@@ -72,7 +72,7 @@ void frame_parser_done(struct frame_parser *p);
 #define _cleanup_frame_parser_ __attribute__((cleanup(frame_parser_done)))
 
 /* Bytes still missing of the header or of the payload, whichever is under way, and where to put
- * them. Never 0: after a whole frame the next one begins. */
+ * them. 0 only when the stream has failed: after a whole frame the next one begins. */
 size_t frame_parser_want(struct frame_parser *p, void **ret_at);
 
 /* @n bytes (at most as many as were wanted) have been put there. 1: the frame is whole; 0: more is

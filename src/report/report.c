@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "report/report.h"
+
+#include "base/clock.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DRAW_INTERVAL_NS (100 * NSEC_PER_MSEC)
+#define STALLED_NS (5 * NSEC_PER_SEC)
+#define BAR_WIDTH 30
+
+void report_init(struct report *r, FILE *out, bool json)
+{
+	*r = (struct report){.out = out};
+	if (json)
+		r->format = REPORT_JSON;
+	else
+		r->format = isatty(fileno(out)) ? REPORT_TERMINAL : REPORT_PLAIN;
+}
+
+const char *human_bytes(uint64_t bytes, char ret[static 32])
+{
+	static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB"};
+	double v = (double)bytes;
+	size_t i = 0;
+
+	while (v >= 1000 && i + 1 < sizeof(units) / sizeof(units[0])) {
+		v /= 1000;
+		i++;
+	}
+	snprintf(ret, 32, i == 0 || v >= 100 ? "%.0f %s" : "%.1f %s", v, units[i]);
+	return ret;
+}
+
+static void emit_json(struct report *r, json_t *object)
+{
+	char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(10));
+
+	if (text)
+		fprintf(r->out, "%s\n", text);
+	fflush(r->out);
+	free(text);
+	json_decref(object);
+}
+
+static void end_line(struct report *r)
+{
+	if (r->drawn)
+		fputs("\r\033[K", r->out);
+	r->drawn = false;
+}
+
+void report_check(struct report *r, const char *name, enum report_level level, const char *reason,
+	const char *remedy)
+{
+	static const char *const names[] = {"ok", "warn", "no"};
+
+	if (r->format == REPORT_SILENT)
+		return;
+	if (r->format == REPORT_JSON) {
+		emit_json(r, json_pack("{s:s, s:s, s:s, s:s, s:s}", "event", "check", "name", name,
+				     "level", names[level], "reason", reason, "remedy", remedy));
+		return;
+	}
+	end_line(r);
+	fprintf(r->out, "  %-4s  %-22s %s\n", names[level], name, reason);
+	if (remedy && *remedy)
+		fprintf(r->out, "        %-22s -> %s\n", "", remedy);
+	fflush(r->out);
+}
+
+void report_phase(struct report *r, const char *phase, const char *text)
+{
+	snprintf(r->phase, sizeof(r->phase), "%s", phase);
+	r->phase_start = r->last_move = clock_now();
+	r->last_done = 0;
+	if (r->format == REPORT_SILENT)
+		return;
+	if (r->format == REPORT_JSON) {
+		emit_json(r, json_pack("{s:s, s:s}", "event", "phase", "phase", phase));
+		return;
+	}
+	end_line(r);
+	fprintf(r->out, "%-8s %s\n", phase, text);
+	fflush(r->out);
+}
+
+static void draw_progress(struct report *r, uint64_t now, uint64_t done, uint64_t total)
+{
+	double seconds = clock_diff_ms(r->phase_start, now) / 1000;
+	double rate = seconds > 0 ? (double)done / seconds : 0;
+	char a[32], b[32], c[32];
+
+	fprintf(r->out, "\r\033[K%-8s %s of %s, %s/s", r->phase, human_bytes(done, a),
+		human_bytes(total, b), human_bytes((uint64_t)rate, c));
+	if (now - r->last_move > STALLED_NS)
+		fputs(", stalled", r->out);
+	else if (rate > 0 && total > done)
+		fprintf(r->out, ", %.0f s left", (double)(total - done) / rate);
+	r->drawn = true;
+	fflush(r->out);
+}
+
+void report_progress(struct report *r, uint64_t done, uint64_t total)
+{
+	uint64_t now = clock_now();
+
+	if (done != r->last_done)
+		r->last_move = now;
+	r->last_done = done;
+	if (now - r->last_draw < DRAW_INTERVAL_NS)
+		return;
+	r->last_draw = now;
+	if (r->format == REPORT_JSON)
+		emit_json(r, json_pack("{s:s, s:s, s:I, s:I}", "event", "progress", "phase", r->phase,
+				     "done", (json_int_t)done, "total", (json_int_t)total));
+	else if (r->format == REPORT_TERMINAL)
+		draw_progress(r, now, done, total);
+}
+
+void report_note(struct report *r, const char *text)
+{
+	if (r->format == REPORT_SILENT)
+		return;
+	if (r->format == REPORT_JSON) {
+		emit_json(r, json_pack("{s:s, s:s}", "event", "note", "text", text));
+		return;
+	}
+	end_line(r);
+	fprintf(r->out, "         %s\n", text);
+	fflush(r->out);
+}
+
+void report_error(struct report *r, const struct err *e)
+{
+	if (r->format == REPORT_JSON) {
+		emit_json(r, json_pack("{s:s, s:s, s:i, s:s, s:s}", "event", "error", "class",
+				     err_class_name(e->class), "code", e->code, "text", e->text,
+				     "remedy", e->remedy));
+		return;
+	}
+	end_line(r);
+	fflush(r->out);
+	fprintf(stderr, "godwit: %s\n", e->text);
+	if (e->remedy[0])
+		fprintf(stderr, "        %s\n", e->remedy);
+}
+
+void summary_part(struct summary *s, const char *name, double ms)
+{
+	if (s->n_parts == SUMMARY_PARTS_MAX)
+		return;
+	snprintf(s->parts[s->n_parts].name, sizeof(s->parts[0].name), "%s", name);
+	s->parts[s->n_parts++].ms = ms;
+}
+
+static void summary_json(struct report *r, const struct summary *s)
+{
+	json_t *parts = json_array();
+
+	for (size_t i = 0; i < s->n_parts; i++)
+		json_array_append_new(parts,
+			json_pack("{s:s, s:f}", "name", s->parts[i].name, "ms", s->parts[i].ms));
+	emit_json(r,
+		json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:f, s:f, s:o, s:f, s:I, s:I, s:I, s:I, s:I, "
+			  "s:f, s:f, s:I}",
+			"event", "report", "container", s->container, "from", s->from, "to", s->to,
+			"mode", s->mode, "ok", s->ok, "total_ms", s->total_ms, "freeze_ms",
+			s->freeze_ms, "freeze_parts", parts, "drain_ms", s->drain_ms, "bytes",
+			(json_int_t)s->bytes, "memory_bytes", (json_int_t)s->memory_bytes,
+			"zero_bytes", (json_int_t)s->zero_bytes, "faults", (json_int_t)s->faults,
+			"urgent", (json_int_t)s->urgent, "fault_p50_us", s->fault_p50_us,
+			"fault_p99_us", s->fault_p99_us, "store_peak", (json_int_t)s->store_peak));
+}
+
+static void draw_bar(FILE *out, double share)
+{
+	int n = (int)(share * BAR_WIDTH + 0.5);
+
+	for (int i = 0; i < n; i++)
+		fputc('#', out);
+	fputc('\n', out);
+}
+
+void report_summary(struct report *r, const struct summary *s)
+{
+	char a[32], b[32], c[32];
+
+	if (r->format == REPORT_SILENT)
+		return;
+	if (r->format == REPORT_JSON) {
+		summary_json(r, s);
+		return;
+	}
+	end_line(r);
+	fprintf(r->out, "\n%s runs on %s (from %s, mode %s)\n", s->container, s->to, s->from,
+		s->mode);
+	fprintf(r->out, "  frozen   %8.1f ms\n", s->freeze_ms);
+	for (size_t i = 0; i < s->n_parts; i++) {
+		fprintf(r->out, "    %-15s %6.1f ms  ", s->parts[i].name, s->parts[i].ms);
+		draw_bar(r->out, s->freeze_ms > 0 ? s->parts[i].ms / s->freeze_ms : 0);
+	}
+	fprintf(r->out, "  drain    %8.1f ms   %llu faults, %llu of them waited for a page", s->drain_ms,
+		(unsigned long long)s->faults, (unsigned long long)s->urgent);
+	if (s->faults > 0)
+		fprintf(r->out, " (median %.0f us, p99 %.0f us)", s->fault_p50_us, s->fault_p99_us);
+	fprintf(r->out, "\n  total    %8.1f ms   %s sent for %s of memory, %s of it zero\n",
+		s->total_ms, human_bytes(s->bytes, a), human_bytes(s->memory_bytes, b),
+		human_bytes(s->zero_bytes, c));
+	fflush(r->out);
+}
