@@ -62,6 +62,7 @@ game_bundle() {
 tiny_rootfs() {
 	local dir=$STATE/tiny w
 	[ -d "$dir" ] && return
+	build_tools
 	mkdir -p "$dir"/{proc,sys,dev,run,tmp,etc}
 	for w in "$LAB"/workloads/*.c; do
 		cp "$TOOLS/$(basename "$w" .c)" "$dir/"

@@ -19,9 +19,8 @@
 #define OUR_CONFIG WORKPLACE_DIR "/criu.conf"
 #define CONFIG_MAX 65536
 
-int workplace_enter(uint64_t max_bytes, struct err *e)
+int workplace_enter(struct err *e)
 {
-	char options[64];
 	int r;
 
 	r = dir_make(WORKPLACE_DIR, 0700);
@@ -32,8 +31,7 @@ int workplace_enter(uint64_t max_bytes, struct err *e)
 	/* What is mounted on the host from now on is seen here; what is mounted here isn't there. */
 	if (mount(NULL, "/", NULL, MS_SLAVE | MS_REC, NULL) < 0)
 		return err_sys(e, errno, "detaching the mount namespace");
-	snprintf(options, sizeof(options), "mode=0700,size=%llu", (unsigned long long)max_bytes);
-	if (mount("godwit", WORKPLACE_DIR, "tmpfs", MS_NOSUID | MS_NODEV, options) < 0)
+	if (mount("godwit", WORKPLACE_DIR, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0700,size=75%") < 0)
 		return err_sys(e, errno, "tmpfs at %s", WORKPLACE_DIR);
 	if (mkdir(WORKPLACE_IMAGES, 0700) < 0 || mkdir(WORKPLACE_CRIU, 0700) < 0)
 		return err_sys(e, errno, "directories in %s", WORKPLACE_DIR);

@@ -3,8 +3,6 @@
 
 #include "base/err.h"
 
-#include <stdint.h>
-
 /*
  * Where a migration's files are: a tmpfs in a mount namespace of this process alone.
  *
@@ -18,9 +16,9 @@
 #define WORKPLACE_IMAGES WORKPLACE_DIR "/images"
 #define WORKPLACE_CRIU WORKPLACE_DIR "/criu"
 
-/* Enters a new mount namespace with an empty workplace of at most @max_bytes. The process must
- * have one thread only. */
-int workplace_enter(uint64_t max_bytes, struct err *e);
+/* Enters a new mount namespace with an empty workplace, which takes memory as it fills. The process
+ * must have one thread only. */
+int workplace_enter(struct err *e);
 
 /*
  * Makes CRIU read @options (lines of its configuration file) after those that it would have read.

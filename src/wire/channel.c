@@ -4,6 +4,7 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,7 +24,7 @@ void channel_done(struct channel *c)
 	transport_free(c->transport);
 	buf_done(&c->out);
 	buf_done(&c->in);
-	c->transport = NULL;
+	*c = (struct channel){0};
 }
 
 int channel_send(struct channel *c, enum msg_type type, const void *body, uint64_t deadline,
@@ -98,11 +99,32 @@ int channel_recv(struct channel *c, struct msg *ret, uint64_t deadline, struct e
 	if (r < 0)
 		return peer_broke(c, "bad message", type, e);
 	if (type == MSG_ABORT) {
+		c->aborted = true;
 		r = take_abort(c, &ret->body.abort, e);
 		msg_done(ret);
 		return r;
 	}
 	return 0;
+}
+
+int channel_wait(struct channel *c, int stop, uint64_t deadline)
+{
+	struct pollfd p[2] = {
+		{.fd = stop, .events = POLLIN},
+		{.fd = transport_fd(c->transport), .events = POLLIN},
+	};
+	int r;
+
+	if (transport_pending(c->transport))
+		return 1;
+	do
+		r = poll(p, 2, deadline_poll_ms(deadline));
+	while (r < 0 && errno == EINTR);
+	if (r < 0)
+		return -errno;
+	if (r == 0)
+		return -ETIMEDOUT;
+	return p[0].revents ? 0 : 1;
 }
 
 int channel_expect(struct channel *c, enum msg_type type, struct msg *ret, uint64_t deadline,

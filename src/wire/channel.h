@@ -16,6 +16,7 @@ struct channel {
 	bool is_source; /* our side of it */
 	struct buf out, in; /* owned */
 	char peer[256]; /* the other host's name, for messages */
+	bool aborted;	/* the peer sent ABORT */
 };
 
 /* Takes over @t. */
@@ -37,6 +38,10 @@ int channel_send_data(struct channel *c, enum msg_type type, const void *body,
 /* The next message, to be freed with msg_done() and valid until the next call. An ABORT becomes
  * the error that it carries. */
 int channel_recv(struct channel *c, struct msg *ret, uint64_t deadline, struct err *e);
+
+/* Waits until there is something to receive (or the peer hung up): 1; 0 when the eventfd @stop
+ * became readable first (-1: none); -ETIMEDOUT. */
+int channel_wait(struct channel *c, int stop, uint64_t deadline);
 
 /* Like channel_recv() when nothing else than @type may come. */
 int channel_expect(struct channel *c, enum msg_type type, struct msg *ret, uint64_t deadline,

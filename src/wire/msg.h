@@ -2,7 +2,6 @@
 #pragma once
 
 #include "base/buf.h"
-#include "wire/frame.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -11,11 +10,14 @@
 /*
  * godwit's messages and their bytes; docs/PROTOCOL.md says the same in words. No I/O here.
  *
- * The payload of a frame is the message's fields one after the other. What the fields are stands
- * in one table a message (layout.c), from which encoding, decoding and validation follow.
+ * A frame is a header of 8 bytes (payload length, type, zero; big-endian) and a payload, which is
+ * the message's fields one after the other. What the fields are stands in one table a message
+ * (msg.c), from which encoding, decoding and the limits follow.
  */
 
 #define MSG_VERSION 1
+#define FRAME_HEADER 8
+#define FRAME_PAYLOAD_MAX (1u << 20)
 #define MSG_DATA_MAX (256u * 1024) /* bytes of pages or of an image in one message */
 
 #define WIRE_PAGES_MAX 64 /* pages in one PAGES or FAULT */
@@ -25,15 +27,33 @@
 #define MSG_ID_LEN 16
 #define MSG_DIGEST_LEN 32
 
+enum msg_type {
+	MSG_HELLO = 1,
+	MSG_OFFER = 2,
+	MSG_VERDICTS = 3,
+	MSG_PREPARE = 4,
+	MSG_PREPARED = 5,
+	MSG_IMAGE = 6,
+	MSG_IMAGES_END = 7,
+	MSG_RESTORED = 8,
+	MSG_COMMIT = 9,
+	MSG_RUNNING = 10,
+	MSG_PROGRESS = 11,
+	MSG_DRAINED = 12,
+	MSG_BYE = 13,
+	MSG_ABORT = 14,
+	MSG_FAULT = 20,
+	MSG_PAGES = 21,
+	MSG_ZEROS = 22,
+	MSG_BULK_END = 23,
+};
+
 enum msg_channel { CHANNEL_CONTROL = 1, CHANNEL_URGENT = 2, CHANNEL_BULK = 3 };
-enum msg_mode { MODE_STOP = 1, MODE_POST = 2, MODE_PRE = 3, MODE_HYBRID = 4 };
+enum msg_mode { MODE_STOP = 1, MODE_POST = 2 };
 enum msg_level { LEVEL_OK = 0, LEVEL_WARN = 1, LEVEL_NO = 2 };
 
 #define OFFER_DRY_RUN 1u
 #define OFFER_FILE_LOCKS 2u
-#define OFFER_TCP_ESTABLISHED 4u
-
-#define PAGES_FINAL 1u /* the page as it is at freeze: no later version follows */
 
 /* Bytes in a message: strings end with a zero that isn't counted and isn't on the wire. */
 struct msg_bytes {
@@ -60,7 +80,6 @@ struct msg_hello {
 	uint16_t version_min, version_max;
 	uint8_t channel, index;
 	uint8_t token[MSG_ID_LEN];
-	uint32_t features; /* what the sender can do beyond the version; both have the common bits */
 	struct msg_bytes host, software;
 };
 
@@ -70,24 +89,17 @@ struct msg_listener {
 	uint8_t address[16];
 };
 
-struct msg_mount {
-	struct msg_bytes path;
-};
-
 struct msg_offer {
 	uint8_t id[MSG_ID_LEN];
 	uint8_t mode, streams;
 	uint32_t flags;
 	struct msg_bytes container, bundle, config;
-	uint8_t config_digest[MSG_DIGEST_LEN], rootfs_digest[MSG_DIGEST_LEN];
-	struct msg_bytes rootfs; /* its path, or empty: the bundle's own */
+	uint8_t rootfs_digest[MSG_DIGEST_LEN];
 	struct msg_bytes arch, kernel, runc_version;
 	uint32_t criu_version; /* major * 10000 + minor * 100 + patch */
 	struct msg_bytes cpu_features; /* names, separated by spaces */
-	uint64_t memory_bytes, image_bytes; /* estimates, for the check of free memory */
-	struct msg_bytes address;	    /* the floating address, or empty */
-	struct msg_list listeners;	    /* struct msg_listener */
-	struct msg_list mounts;		    /* struct msg_mount: sources that must exist there */
+	uint64_t memory_bytes;
+	struct msg_list listeners; /* struct msg_listener */
 };
 
 struct msg_verdict {
@@ -100,10 +112,6 @@ struct msg_verdicts {
 	struct msg_list list; /* struct msg_verdict */
 };
 
-struct msg_prepared {
-	uint64_t memory_available;
-};
-
 struct msg_image {
 	struct msg_bytes name;
 	uint64_t offset, total;
@@ -112,7 +120,7 @@ struct msg_image {
 
 struct msg_images_end {
 	uint32_t count;
-	uint64_t bytes, lazy_pages;
+	uint64_t bytes;
 };
 
 struct msg_phase {
@@ -126,7 +134,6 @@ struct msg_phases {
 };
 
 struct msg_progress {
-	uint8_t phase;
 	uint64_t done, total;
 };
 
@@ -137,7 +144,7 @@ struct msg_drained {
 struct msg_abort {
 	uint8_t class;
 	uint32_t code;
-	struct msg_bytes stage, text, remedy; /* stage may be empty */
+	struct msg_bytes text, remedy;
 };
 
 struct msg_fault {
@@ -147,21 +154,13 @@ struct msg_fault {
 
 struct msg_pages {
 	uint32_t vpid;
-	uint8_t flags, encoding;
+	uint8_t encoding;
 	uint16_t pages;
 	uint64_t addr;
 	struct msg_bytes data;
 };
 
 struct msg_zeros {
-	uint32_t vpid;
-	uint8_t flags;
-	uint32_t pages;
-	uint64_t addr;
-};
-
-/* What was sent of these pages no longer holds. */
-struct msg_dirty {
 	uint32_t vpid, pages;
 	uint64_t addr;
 };
@@ -174,7 +173,6 @@ union msg_body {
 	struct msg_hello hello;
 	struct msg_offer offer;
 	struct msg_verdicts verdicts;
-	struct msg_prepared prepared;
 	struct msg_image image;
 	struct msg_images_end images_end;
 	struct msg_phases phases;
@@ -184,7 +182,6 @@ union msg_body {
 	struct msg_fault fault;
 	struct msg_pages pages;
 	struct msg_zeros zeros;
-	struct msg_dirty dirty;
 	struct msg_bulk_end bulk_end;
 };
 
@@ -203,31 +200,19 @@ void msg_done(struct msg *m);
 /* "OFFER"; "?" for an unknown type. */
 const char *msg_name(unsigned type);
 
-/* Appends header and payload of a message whose fields are @body; NULL stands for all zero.
- * What isn't UTF-8 or printable in a text becomes '?'. -EMSGSIZE when something is over its
- * limit, -EPROTO for an unknown type. */
+/* Appends header and payload of a message whose fields are @body. -EMSGSIZE when something is
+ * over its limit, -EPROTO for an unknown type. */
 int msg_encode(enum msg_type type, const void *body, struct buf *out);
 
 /* Like msg_encode() for PAGES and IMAGE without the data, which the caller sends right after. */
 int msg_encode_head(enum msg_type type, const void *body, struct buf *out);
 
-/* Header and fields of a PAGES whose @data_len bytes of data the caller sends right after them. */
-#define MSG_PAGES_HEADER (FRAME_HEADER + 20)
-void msg_pages_header(
-	const struct msg_pages *m, size_t data_len, uint8_t ret[static MSG_PAGES_HEADER]);
-
-/* The same as frame_get(). */
+/* Parses a frame's header. -EPROTO for an unknown type or a nonzero last field, -EMSGSIZE for more
+ * than that type may have. */
 int msg_header(const uint8_t header[static FRAME_HEADER], enum msg_type *ret_type, size_t *ret_len);
 
-/* Takes a payload apart. -EBADMSG when its lengths don't work out exactly, a list or bytes are over
- * their limit or a string has a zero in it; -EPROTO for an unknown type. */
-int msg_parse(enum msg_type type, const void *payload, size_t len, struct msg *ret);
-
-/* What lengths can't say: ranges, enumerations, text, paths, names, runs of pages. -EBADMSG with
- * the field's name in *ret_field (may be NULL). For messages of either direction. */
-int msg_validate(enum msg_type type, const void *body, const char **ret_field);
-
-/* Both: what it returns is exactly one valid message of that type. */
+/* Decodes a payload. -EBADMSG when it isn't exactly one valid message of that type: lengths,
+ * ranges, strings without control characters, names without slashes. */
 int msg_decode(enum msg_type type, const void *payload, size_t len, struct msg *ret);
 
 /* May a message of this type be sent on that channel by the source (else the target)? */

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/source.h"
+
+#include "cli/cli.h"
+
+#include <stdio.h>
+
+static const char usage[] =
+	"migrate [--mode stop|post] [--streams N] [--dry-run] [--json] CONTAINER TARGET";
+
+int cli_migrate(int argc, char **argv)
+{
+	struct source_options o = {.config_dir = cli_config_dir()};
+	const char *mode = NULL, *streams = NULL;
+	bool json = false;
+	const struct cli_option options[] = {
+		{"mode", NULL, &mode},
+		{"streams", NULL, &streams},
+		{"dry-run", &o.dry_run, NULL},
+		{"json", &json, NULL},
+	};
+	struct err e = ERR_INIT;
+	struct settings settings;
+	struct report report;
+	char **words;
+	int r, code;
+
+	if (cli_parse(argc, argv, options, 4, usage, 2, 2, &words, &code) < 0)
+		return code;
+	report_init(&report, stdout, json);
+	r = cli_settings(&settings, &e);
+	if (r == 0 && mode)
+		r = cli_parse_mode(mode, &settings.mode, &e);
+	if (r == 0 && streams)
+		r = cli_parse_streams(streams, &settings.streams, &e);
+	if (r == 0)
+		r = cli_need_root(&e);
+	if (r == 0) {
+		o.container = words[0];
+		o.target = words[1];
+		o.mode = settings.mode;
+		o.streams = settings.streams;
+		cli_block_signals();
+		r = source_run(&o, &report, &e);
+	}
+	return r < 0 ? cli_fail(&report, &e) : 0;
+}

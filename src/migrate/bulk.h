@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "base/err.h"
+#include "mem/pager.h"
+#include "mem/sender.h"
+#include "mem/server.h"
+#include "wire/channel.h"
+
+/*
+ * Where memory meets the wire: the sender's sinks on the source, the threads that take pages on
+ * the target, and the urgent channel's two ends.
+ */
+
+/* A sink that writes PAGES, ZEROS and BULK_END to @c, which must outlive it. */
+struct page_sink bulk_sink(struct channel *c);
+
+/* Puts what a PAGES or ZEROS carries into the pager; @room holds MSG_DATA_MAX bytes. Other
+ * messages are the peer's error. */
+int bulk_take(struct pager *p, const struct msg *m, void *room, struct err *e);
+
+/* --- target: one thread a bulk channel ----------------------------------------------------- */
+
+struct receiver;
+
+/* Takes over @c, also on failure. What arrives goes to @p. */
+int receiver_start(struct channel *c, struct pager *p, struct receiver **ret, struct err *e);
+
+/* Readable when the stream has ended or failed. */
+int receiver_event_fd(const struct receiver *r);
+
+/* 0 while it works or after BULK_END, else its error. */
+int receiver_result(struct receiver *r, struct err *e);
+
+/* True after BULK_END. */
+bool receiver_finished(struct receiver *r);
+
+/* Stops the thread, closes the channel, frees. NULL is fine. */
+void receiver_free(struct receiver *r);
+
+/* --- source: a thread that answers faults ahead of everything ------------------------------ */
+
+struct answerer;
+
+/* Takes over @c, also on failure. @space must outlive it. */
+int answerer_start(struct channel *c, const struct space *space, struct answerer **ret,
+	struct err *e);
+
+/* Readable when it has failed. */
+int answerer_event_fd(const struct answerer *a);
+int answerer_result(struct answerer *a, struct err *e);
+uint64_t answerer_bytes(const struct answerer *a);
+void answerer_free(struct answerer *a);

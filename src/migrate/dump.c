@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/dump.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "criu/images.h"
+#include "criu/workplace.h"
+#include "oci/cgroup.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define START_MS 30000	 /* runc and CRIU up to pre-dump */
+#define FREEZE_MS 10000	 /* a process in an uninterruptible sleep is not frozen before it ends */
+#define DUMP_MS 600000	 /* all of tmpfs and shared memory is written meanwhile */
+#define LEAVE_MS 30000	 /* CRIU to take a no and end */
+#define OPTIONS "address 127.0.0.1\naction-script " WORKPLACE_DIR "/hook\n"
+
+int dump_prepare(struct dump *d, const struct container *c, const char *annotation, struct err *e)
+{
+	int r = hooks_open(&d->hooks, WORKPLACE_DIR, e);
+
+	d->container = c;
+	return r < 0 ? r : workplace_criu_options(annotation, OPTIONS, e);
+}
+
+/* A port that is free now. Nobody ever connects to it: CRIU fails before it accepts. */
+static int free_port(uint16_t *ret)
+{
+	_cleanup_close_ int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(at);
+
+	if (s < 0 || bind(s, (struct sockaddr *)&at, sizeof(at)) < 0 ||
+		getsockname(s, (struct sockaddr *)&at, &len) < 0)
+		return -errno;
+	*ret = ntohs(at.sin_port);
+	return 0;
+}
+
+/* runc has ended: why? */
+static int dump_failed(struct dump *d, struct err *e)
+{
+	char why[512], said[256] = "";
+	ssize_t n;
+
+	criu_log_tail(WORKPLACE_CRIU "/dump.log", why, sizeof(why));
+	n = why[0] ? 0 : read(d->runc.output, said, sizeof(said) - 1);
+	if (n > 0)
+		said[n] = '\0';
+	return err_set(e, ERR_LOCAL, EIO, "CRIU could not dump the container: %s",
+		why[0] ? why : said);
+}
+
+static int runc_ended(void *ctx, struct err *e)
+{
+	struct dump *d = ctx;
+
+	child_wait(&d->runc, deadline_in_ms(LEAVE_MS));
+	return dump_failed(d, e);
+}
+
+/* Until CRIU calls with @action. */
+static int wait_hook(struct dump *d, const char *action, uint64_t deadline, struct waiter *w,
+	struct hook_call *ret, struct err *e)
+{
+	int r = waiter_add(w, d->runc.pidfd, runc_ended, d);
+
+	if (r == 0)
+		r = waiter_wait(w, hooks_fd(&d->hooks), deadline, e);
+	waiter_remove(w, d->runc.pidfd);
+	if (r == -ETIMEDOUT && !err_is_set(e))
+		return err_set(e, ERR_LOCAL, ETIMEDOUT, "CRIU did not reach %s in time", action);
+	if (r == 0)
+		r = hooks_next(&d->hooks, ret, deadline, e);
+	if (r < 0 || strcmp(ret->action, action) == 0)
+		return r;
+	hook_answer(ret, false);
+	return err_set(e, ERR_LOCAL, EPROTO, "CRIU reached %s before %s", ret->action, action);
+}
+
+int dump_freeze(struct dump *d, bool file_locks, struct waiter *w, struct err *e)
+{
+	struct runc_checkpoint o = {
+		.id = d->container->id,
+		.images = WORKPLACE_IMAGES,
+		.work = WORKPLACE_CRIU,
+		.lazy = true,
+		.file_locks = file_locks,
+	};
+	int r = free_port(&o.lazy_port);
+
+	if (r < 0)
+		return err_sys(e, -r, "port for CRIU");
+	r = runc_checkpoint_start(&o, &d->runc, e);
+	if (r == 0)
+		r = wait_hook(d, "pre-dump", deadline_in_ms(START_MS), w, &d->held, e);
+	if (r < 0)
+		return r;
+	d->freeze_start = clock_now();
+	d->frozen = true;
+	r = cgroup_freeze(d->container->cgroup, deadline_in_ms(FREEZE_MS));
+	d->frozen_at = clock_now();
+	return r < 0 ? err_sys(e, -r, "freezing %s", d->container->cgroup) : 0;
+}
+
+int dump_write(struct dump *d, struct waiter *w, struct err *e)
+{
+	int r;
+
+	hook_answer(&d->held, true);
+	r = wait_hook(d, "post-dump", deadline_in_ms(DUMP_MS), w, &d->held, e);
+	d->dumped_at = clock_now();
+	return r;
+}
+
+/* Answers the step under way, says no to all that follow and waits for runc's end. */
+static void let_criu_leave(struct dump *d, bool answer)
+{
+	uint64_t deadline = deadline_in_ms(LEAVE_MS);
+	struct pollfd p[2] = {
+		{.fd = hooks_fd(&d->hooks), .events = POLLIN},
+		{.fd = d->runc.pidfd, .events = POLLIN},
+	};
+
+	hook_answer(&d->held, answer);
+	while (d->runc.pid > 0 && !d->runc.reaped) {
+		struct hook_call call;
+
+		if (poll(p, 2, deadline_poll_ms(deadline)) == 0)
+			child_kill(&d->runc, SIGKILL);
+		if (p[0].revents && hooks_next(&d->hooks, &call, deadline, NULL) == 0)
+			hook_answer(&call, false);
+		if (p[1].revents || deadline_passed(deadline))
+			child_wait(&d->runc, deadline_in_ms(LEAVE_MS));
+	}
+}
+
+int dump_finish(struct dump *d, struct err *e)
+{
+	int r;
+
+	let_criu_leave(d, true);
+	r = cgroup_kill(d->container->cgroup, deadline_in_ms(LEAVE_MS));
+	if (r < 0)
+		return err_sys(e, -r, "ending the source's processes");
+	d->frozen = false;
+	return runc_delete(d->container->id, e);
+}
+
+void dump_revoke(struct dump *d)
+{
+	let_criu_leave(d, false);
+	if (d->frozen)
+		cgroup_thaw(d->container->cgroup);
+	d->frozen = false;
+}
+
+void dump_done(struct dump *d)
+{
+	hook_answer(&d->held, false);
+	child_done(&d->runc);
+	hooks_done(&d->hooks);
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "base/child.h"
+#include "base/err.h"
+#include "criu/hook.h"
+#include "migrate/wait.h"
+#include "oci/runc.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * A lazy dump that is held at the end, with the container frozen, until it is finished or revoked.
+ *
+ * CRIU calls back at three points. At pre-dump it has not touched anything: godwit freezes the
+ * container there, so that starting runc and CRIU costs no downtime and CRIU leaves it frozen
+ * whatever happens. At post-dump all images are written; there CRIU waits for an answer for as
+ * long as the hand-over takes. Yes at post-dump and no at status-ready makes CRIU fail and leave
+ * without ever opening its page server to anyone, with the container's network still locked;
+ * no at both unlocks it as well. If this process dies the answer is no.
+ */
+
+struct dump {
+	const struct container *container; /* borrowed */
+	struct hooks hooks;
+	struct hook_call held; /* post-dump, unanswered */
+	struct child runc;
+	bool frozen;
+	uint64_t freeze_start, frozen_at, dumped_at;
+};
+
+#define DUMP_INIT                                                                                  \
+	((struct dump){.hooks = HOOKS_INIT, .held = HOOK_CALL_INIT, .runc = CHILD_INIT})
+
+/* Prepares the workplace's configuration of CRIU. workplace_enter() was called. @annotation: as
+ * workplace_criu_options() wants it. */
+int dump_prepare(struct dump *d, const struct container *c, const char *annotation, struct err *e);
+
+/* Starts CRIU and freezes the container. */
+int dump_freeze(struct dump *d, bool file_locks, struct waiter *w, struct err *e);
+
+/* Lets CRIU dump; afterwards its images are complete in the workplace. */
+int dump_write(struct dump *d, struct waiter *w, struct err *e);
+
+/* The container has a new owner: ends it here. */
+int dump_finish(struct dump *d, struct err *e);
+
+/* As if nothing had been: the container runs again. Bears a dump in any state. */
+void dump_revoke(struct dump *d);
+
+void dump_done(struct dump *d);

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/journal.h"
+
+#include "base/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ENTRY_MAX 4096
+
+static int write_entry(const struct journal *j)
+{
+	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i}", "id", j->id, "container",
+		j->container, "peer", j->peer, "role", j->source ? "source" : "target", "step",
+		j->step, "pid", (int)getpid());
+	char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
+	int r = text ? file_write_atomic(j->path, text, strlen(text), 0600) : -ENOMEM;
+
+	free(text);
+	json_decref(o);
+	return r;
+}
+
+int journal_step(struct journal *j, const char *step, struct err *e)
+{
+	int r;
+
+	snprintf(j->step, sizeof(j->step), "%s", step);
+	r = write_entry(j);
+	return r < 0 ? err_sys(e, -r, "writing the journal %s", j->path) : 0;
+}
+
+int journal_begin(struct journal *j, const uint8_t id[static 16], bool source,
+	const char *container, const char *peer, struct err *e)
+{
+	int r = dir_make(JOURNAL_DIR, 0700);
+
+	if (r < 0)
+		return err_sys(e, -r, "making %s", JOURNAL_DIR);
+	*j = (struct journal){.source = source};
+	for (size_t i = 0; i < 16; i++)
+		snprintf(j->id + 2 * i, 3, "%02x", id[i]);
+	snprintf(j->container, sizeof(j->container), "%s", container);
+	snprintf(j->peer, sizeof(j->peer), "%s", peer);
+	snprintf(j->path, sizeof(j->path), "%s/%s.%s", JOURNAL_DIR, j->id,
+		source ? "source" : "target");
+	r = journal_step(j, "prepared", e);
+	if (r < 0)
+		j->path[0] = '\0';
+	return r;
+}
+
+void journal_end(struct journal *j)
+{
+	if (j->path[0])
+		unlink(j->path);
+	j->path[0] = '\0';
+}
+
+static void copy(char *to, size_t size, const json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+
+	snprintf(to, size, "%s", s ? s : "?");
+}
+
+static bool read_entry(const char *name, struct journal_entry *ret)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[512];
+	json_t *o;
+
+	snprintf(path, sizeof(path), "%s/%s", JOURNAL_DIR, name);
+	if (name[0] == '.' || file_read(path, ENTRY_MAX, &text, NULL) < 0)
+		return false;
+	o = json_loads(text, 0, NULL);
+	if (!o)
+		return false;
+	copy(ret->id, sizeof(ret->id), o, "id");
+	copy(ret->container, sizeof(ret->container), o, "container");
+	copy(ret->peer, sizeof(ret->peer), o, "peer");
+	copy(ret->role, sizeof(ret->role), o, "role");
+	copy(ret->step, sizeof(ret->step), o, "step");
+	ret->pid = (pid_t)json_integer_value(json_object_get(o, "pid"));
+	ret->alive = ret->pid > 0 && kill(ret->pid, 0) == 0;
+	json_decref(o);
+	return true;
+}
+
+int journal_list(struct journal_entry **ret, size_t *ret_n, struct err *e)
+{
+	DIR *d = opendir(JOURNAL_DIR);
+	struct dirent *entry;
+
+	*ret = NULL;
+	*ret_n = 0;
+	if (!d)
+		return errno == ENOENT ? 0 : err_sys(e, errno, "opening %s", JOURNAL_DIR);
+	while ((entry = readdir(d))) {
+		struct journal_entry *bigger = realloc(*ret, (*ret_n + 1) * sizeof(**ret));
+
+		if (!bigger) {
+			closedir(d);
+			return err_sys(e, ENOMEM, "journal");
+		}
+		*ret = bigger;
+		if (read_entry(entry->d_name, &bigger[*ret_n]))
+			(*ret_n)++;
+	}
+	closedir(d);
+	return 0;
+}

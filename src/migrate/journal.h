@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * One small file a migration and host, rewritten and synced at each step that changes who owns the
+ * container; gone when the migration has ended. What it says survives a crash of everything.
+ */
+
+#define JOURNAL_DIR "/var/lib/godwit/journal"
+
+struct journal {
+	char path[128];
+	char id[33], container[256], peer[256];
+	bool source;
+	char step[16];
+};
+
+/* A source's steps: "prepared", "frozen", "committed". A target's: "prepared", "restored",
+ * "owner". Each is on disk when the function returns. */
+int journal_begin(struct journal *j, const uint8_t id[static 16], bool source,
+	const char *container, const char *peer, struct err *e);
+int journal_step(struct journal *j, const char *step, struct err *e);
+/* Over: the file goes. */
+void journal_end(struct journal *j);
+
+struct journal_entry {
+	char id[33], container[256], peer[256], role[8], step[16];
+	pid_t pid;
+	bool alive; /* its process still works on it */
+};
+
+/* All entries of this host; the caller frees *ret. */
+int journal_list(struct journal_entry **ret, size_t *ret_n, struct err *e);

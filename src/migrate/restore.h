@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "base/child.h"
+#include "base/err.h"
+#include "criu/hook.h"
+#include "criu/lazy.h"
+#include "mem/pager.h"
+#include "migrate/wait.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * A restore that is held at its gate: everything is in place and nothing has run yet.
+ *
+ * CRIU calls back at post-restore and waits for the answer: yes and the container runs, no and
+ * CRIU kills what it has restored. If this process dies the answer is no.
+ */
+
+struct restore {
+	struct hooks hooks;
+	struct lazy_socket lazy;
+	struct hook_call gate; /* post-restore, unanswered */
+	struct child runc;
+	struct waiter *waiter; /* borrowed, while something is waited for */
+	struct pager *pager;   /* borrowed; NULL: nothing is lazy */
+	char id[256];
+	bool begun;
+	uint64_t started, gate_at, running_at;
+};
+
+#define RESTORE_INIT                                                                               \
+	((struct restore){.hooks = HOOKS_INIT,                                                     \
+		.lazy = LAZY_SOCKET_INIT,                                                          \
+		.gate = HOOK_CALL_INIT,                                                            \
+		.runc = CHILD_INIT})
+
+/* Prepares the workplace, which was entered, for CRIU. @pager: where the memory of its processes
+ * comes from, NULL when it is all in the images. */
+int restore_prepare(struct restore *r, struct pager *pager, const char *annotation, struct err *e);
+
+/* Restores the container from the images in directory @images up to the gate. */
+int restore_to_gate(struct restore *r, const char *id, const char *bundle, const char *images,
+	bool file_locks, struct waiter *w, struct err *e);
+
+/* Lets it run; returns when it does. */
+int restore_open_gate(struct restore *r, struct waiter *w, struct err *e);
+
+/* Waits for runc, which has nothing more to do than to note the container's state. */
+int restore_finish(struct restore *r, struct waiter *w, struct err *e);
+
+/* Nothing of it is left and nothing has run, or runs any longer. Bears any state. */
+void restore_revoke(struct restore *r);
+
+void restore_done(struct restore *r);

@@ -1,0 +1,750 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The source side of a migration: the stages at the end of this file, walked in order.
+ *
+ * Who owns the container is one variable. It is HERE until the journal says "committed" and COMMIT
+ * is about to leave: from then on the target may run it at any moment, and the answer is UNKNOWN
+ * until RUNNING makes it THERE, or an ABORT, by which the target says that it doesn't and won't,
+ * makes it HERE again. Only an owner thaws.
+ */
+#include "migrate/source.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "check/check.h"
+#include "criu/images.h"
+#include "criu/workplace.h"
+#include "mem/sender.h"
+#include "mem/space.h"
+#include "migrate/bulk.h"
+#include "migrate/dump.h"
+#include "migrate/images.h"
+#include "migrate/journal.h"
+#include "migrate/link.h"
+#include "migrate/stage.h"
+#include "migrate/wait.h"
+#include "net/address.h"
+#include "oci/cgroup.h"
+#include "sync/digest.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define CONNECT_MS 10000
+#define CHECK_MS 600000 /* the target reads its whole copy of the root file system */
+#define SILENCE_MS 20000 /* the target reports at least every second */
+#define SEND_MS 600000
+#define GIVE_UP_MS 2000 /* for the target to confirm that it has stopped */
+
+enum owner { OWNER_HERE, OWNER_UNKNOWN, OWNER_THERE };
+
+struct source {
+	const struct source_options *o;
+	struct report *report;
+	struct err *why; /* what went wrong, for the stages' undo */
+
+	struct host_facts host;
+	struct container_facts facts;
+	struct address address;
+	bool has_address, address_removed;
+
+	struct identity identity;
+	struct peers peers;
+	struct link link;
+	struct channel control;
+	bool connected;
+	uint8_t id[MSG_ID_LEN], token[MSG_ID_LEN];
+	struct channel bulk[SENDER_STREAMS_MAX];
+	size_t n_bulk;
+	struct channel urgent;
+
+	struct waiter waiter;
+	int signals;
+	struct journal journal;
+	struct dump dump;
+	struct space space;
+	struct ranges *sent; /* of each process of space: before the dump */
+	struct sender *sender;
+	struct answerer *answerer;
+	enum owner owner;
+
+	uint64_t started, address_at, address_gone, images_at, images_sent, restored, running, drained;
+	struct msg_drained result;
+	uint64_t target_address_ns;
+	uint64_t wire_bytes;
+};
+
+/* --- keeping an eye on the others ------------------------------------------------------------ */
+
+static int on_signal(void *ctx, struct err *e)
+{
+	struct source *s = ctx;
+	struct signalfd_siginfo info;
+
+	if (read(s->signals, &info, sizeof(info)) != sizeof(info))
+		return 0;
+	if (s->owner != OWNER_HERE) {
+		report_note(s->report, "the container has moved already: finishing");
+		return 0;
+	}
+	return err_set(e, ERR_CANCELLED, ECANCELED, "interrupted");
+}
+
+static int on_sender(void *ctx, struct err *e)
+{
+	struct source *s = ctx;
+	int r = sender_result(s->sender, e);
+
+	return r < 0 ? r : 1;
+}
+
+static int on_answerer(void *ctx, struct err *e)
+{
+	struct source *s = ctx;
+	int r = answerer_result(s->answerer, e);
+
+	return r < 0 ? r : 1;
+}
+
+static uint64_t total_pages(const struct source *s)
+{
+	return BYTES_TO_PAGES(s->facts.memory_bytes);
+}
+
+static void show_progress(struct source *s)
+{
+	struct sender_stats st = s->sender ? sender_stats(s->sender) : (struct sender_stats){0};
+	uint64_t done = st.pages + st.zero_pages;
+
+	if (done > total_pages(s))
+		done = total_pages(s);
+	report_progress(s->report, PAGES_TO_BYTES(done), s->facts.memory_bytes);
+}
+
+/* Takes one message of the target; PROGRESS is dealt with here. */
+static int take_message(struct source *s, struct msg *m, struct err *e)
+{
+	int r = channel_recv(&s->control, m, deadline_in_ms(SILENCE_MS), e);
+
+	if (r < 0)
+		return r;
+	if (m->type == MSG_PROGRESS) {
+		msg_done(m);
+		m->type = 0;
+		show_progress(s);
+	}
+	return 0;
+}
+
+/* Nothing is expected of the target now: it may only tell that it still lives, or that it fails. */
+static int on_control(void *ctx, struct err *e)
+{
+	struct source *s = ctx;
+	struct msg m;
+	int r = take_message(s, &m, e);
+
+	if (r < 0 || m.type == 0)
+		return r;
+	r = err_set(e, ERR_PEER, EPROTO, "%s sent %s out of order", s->control.peer,
+		msg_name(m.type));
+	msg_done(&m);
+	return r;
+}
+
+/* Waits for one type of message. */
+static int wait_message(struct source *s, enum msg_type type, struct msg *ret, struct err *e)
+{
+	for (;;) {
+		int r = 0;
+
+		if (!transport_pending(s->control.transport))
+			r = waiter_wait(&s->waiter, transport_fd(s->control.transport),
+				deadline_in_ms(SILENCE_MS), e);
+		if (r == -ETIMEDOUT && !err_is_set(e))
+			return err_set(e, ERR_PEER, ETIMEDOUT, "%s has been silent for %d s",
+				s->control.peer, SILENCE_MS / 1000);
+		if (r == 0)
+			r = take_message(s, ret, e);
+		if (r < 0)
+			return r;
+		if (ret->type == type)
+			return 0;
+		if (ret->type == 0)
+			continue;
+		r = err_set(e, ERR_PEER, EPROTO, "%s sent %s instead of %s", s->control.peer,
+			msg_name(ret->type), msg_name(type));
+		msg_done(ret);
+		return r;
+	}
+}
+
+static int send_control(struct source *s, enum msg_type type, const void *body, struct err *e)
+{
+	return channel_send(&s->control, type, body, deadline_in_ms(SILENCE_MS), e);
+}
+
+/* --- check ------------------------------------------------------------------------------------ */
+
+static int show_verdicts(struct source *s, const struct verdicts *l, struct err *e)
+{
+	static const enum report_level levels[] = {
+		[CHECK_OK] = REPORT_OK, [CHECK_WARN] = REPORT_WARN, [CHECK_NO] = REPORT_NO};
+	const struct verdict *no = NULL;
+
+	for (size_t i = 0; i < l->n; i++) {
+		const struct verdict *v = &l->v[i];
+
+		report_check(s->report, v->name, levels[v->level], v->reason, v->remedy);
+		if (v->level == CHECK_NO && !no)
+			no = v;
+	}
+	if (!no)
+		return 0;
+	err_set(e, ERR_REFUSED, EPERM, "%s: %s", no->name, no->reason);
+	return err_remedy(e, "%s", no->remedy);
+}
+
+static int check_here(struct source *s, struct err *e)
+{
+	struct verdicts *l = calloc(1, sizeof(*l));
+	int r;
+
+	if (!l)
+		return err_sys(e, ENOMEM, "checks");
+	check_host(&s->host, l);
+	check_container(&s->facts, l);
+	r = show_verdicts(s, l, e);
+	free(l);
+	if (r < 0 || !s->facts.config.address)
+		return r;
+	s->has_address = true;
+	return address_parse(s->facts.config.address, &s->address, e);
+}
+
+static int connect_target(struct source *s, struct err *e)
+{
+	static const uint8_t no_token[MSG_ID_LEN];
+	int r = link_init(&s->link, s->o->target, &s->identity, &s->peers, e);
+
+	if (r == 0)
+		r = link_open(&s->link, CHANNEL_CONTROL, 0, no_token, &s->control,
+			deadline_in_ms(CONNECT_MS), e);
+	if (r < 0)
+		return r;
+	s->connected = true;
+	return waiter_add(&s->waiter, transport_fd(s->control.transport), on_control, s);
+}
+
+static int send_offer(struct source *s, struct err *e)
+{
+	const struct container_facts *f = &s->facts;
+	struct msg_listener listeners[LISTENERS_MAX];
+	struct msg_offer m = {
+		.mode = (uint8_t)s->o->mode,
+		.streams = (uint8_t)s->o->streams,
+		.flags = (s->o->dry_run ? OFFER_DRY_RUN : 0) |
+			 (f->has_file_locks ? OFFER_FILE_LOCKS : 0),
+		.container = msg_string(f->c.id),
+		.bundle = msg_string(f->c.bundle),
+		.config = {f->config_text, f->config_len},
+		.arch = msg_string(s->host.arch),
+		.kernel = msg_string(s->host.kernel),
+		.runc_version = msg_string(s->host.runc_version),
+		.criu_version = version_number(s->host.criu_version),
+		.cpu_features = msg_string(s->host.cpu_features),
+		.memory_bytes = f->memory_bytes,
+		.listeners = {listeners, f->n_listeners},
+	};
+	int r = digest_tree(f->config.rootfs, m.rootfs_digest, e);
+
+	if (r < 0)
+		return r;
+	memcpy(m.id, s->id, MSG_ID_LEN);
+	for (size_t i = 0; i < f->n_listeners; i++) {
+		listeners[i] = (struct msg_listener){.protocol = f->listeners[i].protocol,
+			.family = f->listeners[i].family,
+			.port = f->listeners[i].port};
+		memcpy(listeners[i].address, f->listeners[i].address, 16);
+	}
+	return send_control(s, MSG_OFFER, &m, e);
+}
+
+static int take_verdicts(struct source *s, struct err *e)
+{
+	struct verdicts *l = calloc(1, sizeof(*l));
+	struct msg m = MSG_INIT;
+	int r;
+
+	if (!l)
+		return err_sys(e, ENOMEM, "checks");
+	r = channel_expect(&s->control, MSG_VERDICTS, &m, deadline_in_ms(CHECK_MS), e);
+	if (r == 0) {
+		const struct msg_verdict *v = m.body.verdicts.list.v;
+
+		memcpy(s->token, m.body.verdicts.token, MSG_ID_LEN);
+		for (size_t i = 0; i < m.body.verdicts.list.n; i++)
+			verdict_add(l, msg_text(&v[i].name), (enum check_level)v[i].level,
+				msg_text(&v[i].remedy), "%s: %s", s->control.peer,
+				msg_text(&v[i].reason));
+		r = show_verdicts(s, l, e);
+	}
+	msg_done(&m);
+	free(l);
+	return r;
+}
+
+static int run_check(void *ctx, struct err *e)
+{
+	struct source *s = ctx;
+	int r;
+
+	report_phase(s->report, "check", "can it move?");
+	host_facts_read(&s->host);
+	r = container_facts_read(s->o->container, &s->facts, e);
+	if (r == 0)
+		r = check_here(s, e);
+	if (r == 0)
+		r = identity_load(s->o->config_dir, &s->identity, e);
+	if (r == 0)
+		r = peers_load(s->o->config_dir, &s->peers, e);
+	if (r == 0)
+		r = connect_target(s, e);
+	if (r == 0)
+		r = send_offer(s, e);
+	if (r == 0)
+		r = take_verdicts(s, e);
+	return r < 0 ? r : s->o->dry_run;
+}
+
+/* Tells the target why; whatever else has to be undone has been. */
+static void undo_check(void *ctx)
+{
+	struct source *s = ctx;
+
+	if (s->connected)
+		channel_abort(&s->control, s->why);
+}
+
+/* --- prepare ---------------------------------------------------------------------------------- */
+
+static int open_channels(struct source *s, struct err *e)
+{
+	uint64_t deadline = deadline_in_ms(CONNECT_MS);
+	int r = link_open(&s->link, CHANNEL_URGENT, 0, s->token, &s->urgent, deadline, e);
+
+	for (unsigned i = 0; r == 0 && i < s->o->streams; i++) {
+		r = link_open(&s->link, CHANNEL_BULK, (uint8_t)i, s->token, &s->bulk[i], deadline, e);
+		s->n_bulk += r == 0;
+	}
+	return r;
+}
+
+static int start_sender(struct source *s, struct err *e)
+{
+	struct page_sink sinks[SENDER_STREAMS_MAX];
+	int r;
+
+	for (size_t i = 0; i < s->n_bulk; i++)
+		sinks[i] = bulk_sink(&s->bulk[i]);
+	r = sender_new(sinks, s->n_bulk, &s->sender, e);
+	if (r < 0)
+		return r;
+	waiter_add(&s->waiter, sender_event_fd(s->sender), on_sender, s);
+	return 0;
+}
+
+static int run_prepare(void *ctx, struct err *e)
+{
+	struct source *s = ctx;
+	struct msg m = MSG_INIT;
+	int r;
+
+	report_phase(s->report, "prepare", "both sides make ready");
+	r = journal_begin(&s->journal, s->id, true, s->facts.c.id, s->o->target, e);
+	if (r == 0)
+		r = workplace_enter(e);
+	if (r == 0)
+		r = dump_prepare(&s->dump, &s->facts.c, s->facts.config.criu_config, e);
+	if (r == 0)
+		r = send_control(s, MSG_PREPARE, NULL, e);
+	if (r == 0)
+		r = wait_message(s, MSG_PREPARED, &m, e);
+	msg_done(&m);
+	if (r == 0)
+		r = open_channels(s, e);
+	return r < 0 ? r : start_sender(s, e);
+}
+
+static void undo_prepare(void *ctx)
+{
+	struct source *s = ctx;
+
+	journal_end(&s->journal);
+}
+
+/* --- freeze and dump -------------------------------------------------------------------------- */
+
+/* Sends what CRIU will surely leave to us while it still works on the rest: populated private
+ * memory of regions that it doesn't write to (docs/CORRECTNESS.md). */
+static int send_early(struct source *s, struct err *e)
+{
+	s->sent = calloc(s->space.n ? s->space.n : 1, sizeof(*s->sent));
+	if (!s->sent)
+		return err_sys(e, ENOMEM, "page ranges");
+	for (size_t i = 0; i < s->space.n; i++) {
+		const struct process *p = &s->space.procs[i];
+		int r = process_populated(p, false, &s->sent[i]);
+
+		if (r == 0)
+			r = sender_push(s->sender, p, &s->sent[i]);
+		if (r < 0)
+			return err_sys(e, -r, "memory of process %d", p->pid);
+	}
+	return 0;
+}
+
+static int open_space(struct source *s, struct err *e)
+{
+	pid_t *pids;
+	size_t n;
+	int r = cgroup_processes(s->facts.c.cgroup, &pids, &n);
+
+	if (r < 0)
+		return err_sys(e, -r, "processes of %s", s->facts.c.cgroup);
+	r = space_open(&s->space, pids, n, e);
+	free(pids);
+	return r;
+}
+
+static int run_dump(void *ctx, struct err *e)
+{
+	struct source *s = ctx;
+	int r;
+
+	report_phase(s->report, "freeze", "the container stands still and is dumped");
+	r = dump_freeze(&s->dump, s->facts.has_file_locks, &s->waiter, e);
+	if (r == 0)
+		r = journal_step(&s->journal, "frozen", e);
+	if (r == 0)
+		r = open_space(s, e);
+	if (r == 0)
+		r = send_early(s, e);
+	return r < 0 ? r : dump_write(&s->dump, &s->waiter, e);
+}
+
+/* The sender reads the processes' memory: it stops before they run. */
+static void undo_dump(void *ctx)
+{
+	struct source *s = ctx;
+
+	if (s->sender)
+		waiter_remove(&s->waiter, sender_event_fd(s->sender));
+	sender_free(s->sender);
+	s->sender = NULL;
+	dump_revoke(&s->dump);
+}
+
+/* --- send ------------------------------------------------------------------------------------- */
+
+/* The lazy pages of one process that were not sent early. */
+static int push_rest(struct source *s, uint32_t vpid, struct err *e)
+{
+	_cleanup_ranges_ struct ranges lazy = RANGES_INIT, rest = RANGES_INIT;
+	struct process *p = space_find(&s->space, vpid);
+	int r = images_lazy_pages(WORKPLACE_IMAGES, vpid, &lazy, e);
+
+	if (r < 0)
+		return r;
+	if (!p)
+		return err_set(e, ERR_LOCAL, ESRCH, "process %u of CRIU's images is not in %s", vpid,
+			s->facts.c.cgroup);
+	r = ranges_difference(&lazy, &s->sent[p - s->space.procs], &rest);
+	if (r == 0)
+		r = sender_push(s->sender, p, &rest);
+	return r < 0 ? err_sys(e, -r, "memory of process %u", vpid) : 0;
+}
+
+static int push_all(struct source *s, struct err *e)
+{
+	uint32_t *vpids;
+	size_t n;
+	int r = images_processes(WORKPLACE_IMAGES, &vpids, &n, e);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = push_rest(s, vpids[i], e);
+	free(vpids);
+	sender_finish(s->sender);
+	return r;
+}
+
+/* Before the target restores: two hosts must never answer for it. */
+static int remove_address(struct source *s, struct err *e)
+{
+	int r = 0;
+
+	s->address_at = clock_now();
+	if (s->has_address) {
+		s->address_removed = true;
+		r = address_remove(&s->address);
+	}
+	s->address_gone = clock_now();
+	return r < 0 ? err_sys(e, -r, "removing %s", s->address.text) : 0;
+}
+
+static uint64_t phase_ns(const struct msg_phases *m, const char *name)
+{
+	const struct msg_phase *p = m->list.v;
+
+	for (size_t i = 0; i < m->list.n; i++)
+		if (strcmp(msg_text(&p[i].name), name) == 0)
+			return p[i].ns;
+	return 0;
+}
+
+static int run_send(void *ctx, struct err *e)
+{
+	struct source *s = ctx;
+	struct msg m = MSG_INIT;
+	int r;
+
+	report_phase(s->report, "send", "images and memory go over, the target restores");
+	r = remove_address(s, e);
+	if (r == 0)
+		r = answerer_start(&s->urgent, &s->space, &s->answerer, e);
+	if (r < 0)
+		return r;
+	waiter_add(&s->waiter, answerer_event_fd(s->answerer), on_answerer, s);
+	/* The restore waits for the images, nothing yet for the pages. */
+	sender_pause(s->sender, true);
+	s->images_at = clock_now();
+	r = images_send(&s->control, WORKPLACE_IMAGES, deadline_in_ms(SEND_MS), e);
+	s->images_sent = clock_now();
+	sender_pause(s->sender, false);
+	if (r == 0)
+		r = push_all(s, e);
+	if (r == 0)
+		r = wait_message(s, MSG_RESTORED, &m, e);
+	if (r == 0)
+		s->target_address_ns = phase_ns(&m.body.phases, "address");
+	s->restored = clock_now();
+	msg_done(&m);
+	return r;
+}
+
+/* The target has to let go of the address before it comes back here: it closes when it has. */
+static void undo_send(void *ctx)
+{
+	struct source *s = ctx;
+	uint64_t deadline = deadline_in_ms(GIVE_UP_MS);
+	struct msg m;
+
+	channel_abort(&s->control, s->why);
+	while (channel_recv(&s->control, &m, deadline, NULL) == 0)
+		msg_done(&m);
+	s->connected = false;
+	if (!s->address_removed)
+		return;
+	address_add(&s->address);
+	address_announce(&s->address);
+}
+
+/* --- commit ----------------------------------------------------------------------------------- */
+
+static int in_doubt(struct source *s, struct err *e)
+{
+	err_wrap(e, "in doubt: the hand-over to %s was under way", s->control.peer);
+	return err_remedy(e, "the container stays frozen here; if it does not run on %s "
+			     "('godwit status' there), 'runc resume %s' here",
+		s->control.peer, s->facts.c.id);
+}
+
+static int run_commit(void *ctx, struct err *e)
+{
+	struct source *s = ctx;
+	struct msg m = MSG_INIT;
+	int r = journal_step(&s->journal, "committed", e);
+
+	if (r < 0)
+		return r;
+	s->owner = OWNER_UNKNOWN;
+	r = send_control(s, MSG_COMMIT, NULL, e);
+	if (r == 0)
+		r = wait_message(s, MSG_RUNNING, &m, e);
+	s->running = clock_now();
+	msg_done(&m);
+	if (r == 0)
+		s->owner = OWNER_THERE;
+	else if (s->control.aborted)
+		s->owner = OWNER_HERE;
+	else
+		in_doubt(s, e);
+	return r;
+}
+
+/* --- drain and finish ------------------------------------------------------------------------- */
+
+static int run_drain(void *ctx, struct err *e)
+{
+	struct source *s = ctx;
+	struct msg m = MSG_INIT;
+	int r;
+
+	report_phase(s->report, "drain", "it runs there; the rest of the memory follows");
+	r = wait_message(s, MSG_DRAINED, &m, e);
+	s->drained = clock_now();
+	if (r < 0) {
+		err_wrap(e, "the container runs on %s, but not all of its memory is there",
+			s->control.peer);
+		return err_remedy(e, "pages that are missing there wait here in the frozen container "
+				     "%s: do not delete it", s->facts.c.id);
+	}
+	s->result = m.body.drained;
+	msg_done(&m);
+	return send_control(s, MSG_BYE, NULL, e);
+}
+
+static uint64_t count_bytes(const struct source *s)
+{
+	uint64_t n = transport_written(s->control.transport) + answerer_bytes(s->answerer);
+
+	for (size_t i = 0; i < s->n_bulk; i++)
+		n += transport_written(s->bulk[i].transport);
+	return n;
+}
+
+static int run_finish(void *ctx, struct err *e)
+{
+	struct source *s = ctx;
+	int r;
+
+	s->wire_bytes = count_bytes(s);
+	r = dump_finish(&s->dump, e);
+	if (r == 0)
+		journal_end(&s->journal);
+	return r;
+}
+
+/* --- the whole -------------------------------------------------------------------------------- */
+
+static const struct stage stages[] = {
+	{"check", run_check, undo_check},
+	{"prepare", run_prepare, undo_prepare},
+	{"dump", run_dump, undo_dump},
+	{"send", run_send, undo_send},
+	{"commit", run_commit, NULL},
+	{"drain", run_drain, NULL},
+	{"finish", run_finish, NULL},
+};
+
+#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
+
+static bool is_revocable(const void *ctx)
+{
+	return ((const struct source *)ctx)->owner == OWNER_HERE;
+}
+
+static void summarize(struct source *s)
+{
+	char host[256] = "?";
+	const struct dump *d = &s->dump;
+	double address = clock_diff_ms(s->address_at, s->address_gone) +
+		(double)s->target_address_ns / NSEC_PER_MSEC;
+	struct summary sum = {
+		.container = s->facts.c.id,
+		.from = host,
+		.to = s->o->target,
+		.mode = s->o->mode == MODE_STOP ? "stop" : "post",
+		.ok = true,
+		.total_ms = clock_diff_ms(s->started, clock_now()),
+		.freeze_ms = clock_diff_ms(d->freeze_start, s->running),
+		.drain_ms = clock_diff_ms(s->running, s->drained),
+		.bytes = s->wire_bytes,
+		.memory_bytes = PAGES_TO_BYTES(s->result.pages),
+		.zero_bytes = PAGES_TO_BYTES(s->result.zero_pages),
+		.faults = s->result.faults,
+		.urgent = s->result.urgent,
+		.fault_p50_us = (double)s->result.fault_p50_ns / 1000,
+		.fault_p99_us = (double)s->result.fault_p99_ns / 1000,
+		.store_peak = s->result.store_peak,
+	};
+
+	gethostname(host, sizeof(host) - 1);
+	summary_part(&sum, "freeze", clock_diff_ms(d->freeze_start, d->frozen_at));
+	summary_part(&sum, "dump", clock_diff_ms(d->frozen_at, d->dumped_at));
+	summary_part(&sum, "send", clock_diff_ms(s->images_at, s->images_sent));
+	summary_part(&sum, "restore", clock_diff_ms(s->images_sent, s->restored) -
+			(double)s->target_address_ns / NSEC_PER_MSEC);
+	summary_part(&sum, "gate", clock_diff_ms(s->restored, s->running));
+	summary_part(&sum, "address", address);
+	report_summary(s->report, &sum);
+}
+
+static int watch_signals(struct source *s, struct err *e)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (s->signals < 0)
+		return err_sys(e, errno, "signals");
+	return waiter_add(&s->waiter, s->signals, on_signal, s);
+}
+
+/* Threads first, then what they use. */
+static void source_done(struct source *s)
+{
+	sender_free(s->sender);
+	answerer_free(s->answerer);
+	if (!s->answerer)
+		channel_done(&s->urgent);
+	for (size_t i = 0; i < s->n_bulk; i++)
+		channel_done(&s->bulk[i]);
+	channel_done(&s->control);
+	dump_done(&s->dump);
+	for (size_t i = 0; s->sent && i < s->space.n; i++)
+		ranges_done(&s->sent[i]);
+	free(s->sent);
+	space_done(&s->space);
+	link_done(&s->link);
+	peers_done(&s->peers);
+	identity_done(&s->identity);
+	container_facts_done(&s->facts);
+	fd_close(&s->signals);
+	free(s);
+}
+
+int source_run(const struct source_options *o, struct report *report, struct err *e)
+{
+	struct source *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return err_sys(e, ENOMEM, "migration");
+	s->o = o;
+	s->report = report;
+	s->why = e;
+	s->started = clock_now();
+	s->dump = DUMP_INIT;
+	s->signals = -1;
+	s->owner = OWNER_HERE;
+	r = getrandom(s->id, sizeof(s->id), 0) == sizeof(s->id) ? 0 : err_sys(e, errno, "random id");
+	if (r == 0)
+		r = watch_signals(s, e);
+	if (r == 0)
+		r = stages_walk(stages, COUNT(stages), s, is_revocable, e);
+	if (r == 0 && !o->dry_run)
+		summarize(s);
+	source_done(s);
+	return r;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "base/err.h"
+#include "report/report.h"
+#include "wire/msg.h"
+
+#include <stdbool.h>
+
+struct source_options {
+	const char *container, *target; /* a peer's name or ssh://HOST */
+	const char *config_dir;
+	enum msg_mode mode;
+	unsigned streams; /* bulk connections, 1 to 16 */
+	bool dry_run;	  /* end after the checks */
+};
+
+/*
+ * Migrates a container away from this host. Until the commit a failure, a lost link, SIGINT or
+ * SIGTERM end with the container running here. The caller has one thread and has blocked those
+ * signals.
+ */
+int source_run(const struct source_options *o, struct report *report, struct err *e);

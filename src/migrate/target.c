@@ -1,0 +1,763 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The target side of a migration: the stages at the end of this file, walked in order.
+ *
+ * The container may run here once COMMIT has come, and not before: the gate stays shut. What fails
+ * until then is undone and told by an ABORT. From COMMIT on this host owns the container: if the
+ * source is lost before all memory is here, this process stays, holding what CRIU gave it, so that
+ * who touches a missing page waits for it and never reads zeros.
+ */
+#include "migrate/target.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "check/check.h"
+#include "criu/images.h"
+#include "criu/workplace.h"
+#include "mem/server.h"
+#include "migrate/bulk.h"
+#include "migrate/door.h"
+#include "migrate/images.h"
+#include "migrate/journal.h"
+#include "migrate/restore.h"
+#include "migrate/stage.h"
+#include "migrate/wait.h"
+#include "net/address.h"
+
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#define HELLO_MS 10000
+#define DECIDE_MS 600000 /* the user may look at the verdicts */
+#define DUMP_MS 660000	 /* the source dumps, and sends nothing meanwhile */
+#define SILENCE_MS 20000
+#define REPORT_MS 500
+#define CHANNELS_MAX (SENDER_STREAMS_MAX + 1)
+
+struct target {
+	struct err *why; /* what went wrong, for the stages' undo */
+	const struct identity *self;
+	uint8_t peer_key[FINGERPRINT_LEN];
+	bool has_key;
+	struct channel control;
+
+	/* of the offer */
+	uint8_t id[MSG_ID_LEN], token[MSG_ID_LEN];
+	char container[256], bundle[4096];
+	unsigned streams;
+	uint32_t flags;
+	enum msg_mode mode;
+	uint64_t memory_bytes;
+	struct oci_config config;
+
+	struct door door;
+	struct journal journal;
+	struct waiter waiter;
+	int signals, timer;
+	struct address address;
+	bool has_address, address_added;
+	struct restore restore;
+	struct pager *pager;
+	struct server *server;
+	struct channel urgent;
+	uint8_t urgent_room[MSG_DATA_MAX]; /* the fault server's thread's */
+	struct receiver *receivers[SENDER_STREAMS_MAX];
+	int holds[CHANNELS_MAX]; /* of visitors */
+	size_t n_holds;
+	bool owner;
+	uint64_t images_from, images_to, address_ns;
+};
+
+__attribute__((format(printf, 2, 3))) static void say(const struct target *t, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "godwit: %s from %s: %s\n", t->container[0] ? t->container : "?",
+		t->control.peer, text);
+}
+
+static int send_control(struct target *t, enum msg_type type, const void *body, struct err *e)
+{
+	return channel_send(&t->control, type, body, deadline_in_ms(SILENCE_MS), e);
+}
+
+/* --- keeping an eye on the others ------------------------------------------------------------ */
+
+static int on_signal(void *ctx, struct err *e)
+{
+	struct target *t = ctx;
+	struct signalfd_siginfo info;
+
+	if (read(t->signals, &info, sizeof(info)) != sizeof(info) || t->owner)
+		return 0;
+	return err_set(e, ERR_CANCELLED, ECANCELED, "the agent was told to stop");
+}
+
+/* The source is told twice a second that this side lives, and how far it is. */
+static int on_timer(void *ctx, struct err *e)
+{
+	struct target *t = ctx;
+	struct msg_progress m = {.total = t->memory_bytes};
+	uint64_t ticks;
+
+	if (read(t->timer, &ticks, sizeof(ticks)) != sizeof(ticks))
+		return 0;
+	if (t->pager) {
+		struct pager_stats s = pager_stats(t->pager);
+
+		m.done = PAGES_TO_BYTES(s.installed + s.zero_pages);
+	}
+	return send_control(t, MSG_PROGRESS, &m, e);
+}
+
+/* The source has nothing to say now but that it gives up. */
+static int on_control(void *ctx, struct err *e)
+{
+	struct target *t = ctx;
+	struct msg m;
+	int r = channel_recv(&t->control, &m, deadline_in_ms(SILENCE_MS), e);
+
+	if (r < 0)
+		return r;
+	r = err_set(e, ERR_PEER, EPROTO, "%s out of order", msg_name(m.type));
+	msg_done(&m);
+	return r;
+}
+
+static int on_receiver(void *ctx, struct err *e)
+{
+	int r = receiver_result(ctx, e);
+
+	return r < 0 ? r : 1;
+}
+
+static int wait_message(struct target *t, struct msg *ret, uint64_t deadline, struct err *e)
+{
+	int r = 0;
+
+	*ret = MSG_INIT;
+	if (!transport_pending(t->control.transport))
+		r = waiter_wait(&t->waiter, transport_fd(t->control.transport), deadline, e);
+	if (r == -ETIMEDOUT && !err_is_set(e))
+		return err_set(e, ERR_PEER, ETIMEDOUT, "the source is silent");
+	return r < 0 ? r : channel_recv(&t->control, ret, deadline_in_ms(SILENCE_MS), e);
+}
+
+static int expect_message(struct target *t, enum msg_type type, uint64_t deadline, struct err *e)
+{
+	struct msg m;
+	int r = wait_message(t, &m, deadline, e);
+
+	if (r == 0 && m.type != type)
+		r = err_set(e, ERR_PEER, EPROTO, "%s instead of %s", msg_name(m.type),
+			msg_name(type));
+	msg_done(&m);
+	return r;
+}
+
+/* --- offer ------------------------------------------------------------------------------------ */
+
+static void keep_offer(struct target *t, const struct msg_offer *m)
+{
+	memcpy(t->id, m->id, MSG_ID_LEN);
+	snprintf(t->container, sizeof(t->container), "%s", msg_text(&m->container));
+	snprintf(t->bundle, sizeof(t->bundle), "%s", msg_text(&m->bundle));
+	t->streams = m->streams;
+	t->flags = m->flags;
+	t->mode = m->mode;
+	t->memory_bytes = m->memory_bytes;
+}
+
+static void check(struct target *t, const struct msg_offer *m, struct verdicts *ret)
+{
+	struct listener listeners[LISTENERS_MAX];
+	const struct msg_listener *theirs = m->listeners.v;
+	struct host_facts *here = calloc(1, sizeof(*here));
+	struct offered o = {
+		.id = t->container,
+		.bundle = t->bundle,
+		.config_text = m->config.p,
+		.config_len = m->config.len,
+		.rootfs_digest = m->rootfs_digest,
+		.arch = msg_text(&m->arch),
+		.cpu_features = msg_text(&m->cpu_features),
+		.criu_version = m->criu_version,
+		.memory_bytes = m->memory_bytes,
+		.listeners = listeners,
+		.n_listeners = m->listeners.n,
+	};
+
+	for (size_t i = 0; i < o.n_listeners; i++) {
+		listeners[i] = (struct listener){.protocol = theirs[i].protocol,
+			.family = theirs[i].family,
+			.port = theirs[i].port};
+		memcpy(listeners[i].address, theirs[i].address, 16);
+	}
+	if (here) {
+		host_facts_read(here);
+		check_offer(&o, here, ret);
+	} else {
+		verdict_add(ret, "memory", CHECK_NO, NULL, "no memory on the target");
+	}
+	free(here);
+}
+
+/* An offer that passed the checks has a configuration that is the same here. */
+static int keep_config(struct target *t, const struct msg_offer *m, struct err *e)
+{
+	int r = oci_config_parse(m->config.p, m->config.len, t->bundle, &t->config, e);
+
+	if (r < 0 || !t->config.address)
+		return r;
+	t->has_address = true;
+	return address_parse(t->config.address, &t->address, e);
+}
+
+static int send_verdicts(struct target *t, const struct verdicts *l, struct err *e)
+{
+	struct msg_verdict out[VERDICTS_MAX];
+	struct msg_verdicts m = {.list = {out, l->n}};
+
+	memcpy(m.token, t->token, MSG_ID_LEN);
+	for (size_t i = 0; i < l->n; i++)
+		out[i] = (struct msg_verdict){
+			.level = (uint8_t)l->v[i].level,
+			.name = msg_string(l->v[i].name),
+			.reason = msg_string(l->v[i].reason),
+			.remedy = msg_string(l->v[i].remedy),
+		};
+	return send_control(t, MSG_VERDICTS, &m, e);
+}
+
+/* 1 when it ends with the verdicts: refused, or a dry run. */
+static int judge(struct target *t, const struct msg_offer *m, struct err *e)
+{
+	struct verdicts *l = calloc(1, sizeof(*l));
+	bool ends;
+	int r = 0;
+
+	if (!l)
+		return err_sys(e, ENOMEM, "checks");
+	keep_offer(t, m);
+	say(t, "offered, %llu MB", (unsigned long long)(m->memory_bytes / 1000000));
+	check(t, m, l);
+	ends = !verdicts_allow(l) || (t->flags & OFFER_DRY_RUN);
+	if (!ends)
+		r = keep_config(t, m, e);
+	if (r == 0 && !ends)
+		r = door_open(&t->door, t->token, e);
+	if (r == 0)
+		r = send_verdicts(t, l, e);
+	if (ends)
+		say(t, "%s", verdicts_allow(l) ? "checked only" : "refused");
+	free(l);
+	return r < 0 ? r : ends;
+}
+
+static int run_offer(void *ctx, struct err *e)
+{
+	static const uint8_t no_token[MSG_ID_LEN];
+	struct target *t = ctx;
+	struct msg m = MSG_INIT;
+	int r = channel_hello(&t->control, 0, no_token, NULL, deadline_in_ms(HELLO_MS), e);
+
+	if (r == 0 && t->control.kind != CHANNEL_CONTROL)
+		r = err_set(e, ERR_PEER, EPROTO, "a new migration begins with its control channel");
+	if (r == 0)
+		r = channel_expect(&t->control, MSG_OFFER, &m, deadline_in_ms(DECIDE_MS), e);
+	if (r == 0)
+		r = judge(t, &m.body.offer, e);
+	msg_done(&m);
+	return r;
+}
+
+static void undo_offer(void *ctx)
+{
+	struct target *t = ctx;
+
+	door_done(&t->door);
+	channel_abort(&t->control, t->why);
+}
+
+/* --- prepare ---------------------------------------------------------------------------------- */
+
+static bool is_same_peer(const uint8_t key[static FINGERPRINT_LEN], void *ctx)
+{
+	const struct target *t = ctx;
+
+	return t->has_key && memcmp(key, t->peer_key, FINGERPRINT_LEN) == 0;
+}
+
+static int accept_visitor(struct target *t, struct channel *ret, struct msg_hello *hello, struct err *e)
+{
+	uint64_t deadline = deadline_in_ms(HELLO_MS);
+	struct transport *transport;
+	struct visitor v;
+	int r = door_next(&t->door, &v, deadline, e);
+
+	if (r < 0)
+		return r;
+	t->holds[t->n_holds++] = v.hold;
+	if (v.tls && t->self)
+		r = transport_tls_accept(v.in, t->self, is_same_peer, t, deadline, &transport, e);
+	else if (!v.tls && !t->self)
+		r = transport_plain(v.in, v.out, &transport, e);
+	else
+		r = err_set(e, ERR_PEER, EPROTO, "a further connection of another kind");
+	if (r < 0)
+		return r;
+	channel_init(ret, transport, 0, false);
+	r = channel_hello(ret, 0, t->token, hello, deadline, e);
+	if (r == 0 && CRYPTO_memcmp(hello->token, t->token, MSG_ID_LEN) != 0)
+		r = err_set(e, ERR_PEER, EACCES, "a further connection with a wrong token");
+	if (r < 0)
+		channel_done(ret);
+	return r;
+}
+
+static int accept_channel(struct target *t, struct err *e)
+{
+	struct msg_hello hello;
+	struct receiver **slot;
+	struct channel c;
+	int r = accept_visitor(t, &c, &hello, e);
+
+	if (r < 0)
+		return r;
+	if (hello.channel == CHANNEL_URGENT && !t->urgent.transport) {
+		t->urgent = c;
+		return 0;
+	}
+	slot = &t->receivers[hello.index];
+	if (hello.channel != CHANNEL_BULK || hello.index >= t->streams || *slot) {
+		channel_done(&c);
+		return err_set(e, ERR_PEER, EPROTO, "an unexpected further connection");
+	}
+	r = receiver_start(&c, t->pager, slot, e);
+	if (r < 0)
+		return r;
+	waiter_add(&t->waiter, receiver_event_fd(*slot), on_receiver, *slot);
+	return 0;
+}
+
+static int start_timer(struct target *t, struct err *e)
+{
+	struct itimerspec every = {.it_interval.tv_nsec = REPORT_MS * (long)NSEC_PER_MSEC,
+		.it_value.tv_nsec = REPORT_MS * (long)NSEC_PER_MSEC};
+
+	t->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (t->timer < 0 || timerfd_settime(t->timer, 0, &every, NULL) < 0)
+		return err_sys(e, errno, "timer");
+	return waiter_add(&t->waiter, t->timer, on_timer, t);
+}
+
+static uint64_t physical_bytes(void)
+{
+	return PAGES_TO_BYTES((uint64_t)sysconf(_SC_PHYS_PAGES));
+}
+
+static int run_prepare(void *ctx, struct err *e)
+{
+	struct target *t = ctx;
+	int r = expect_message(t, MSG_PREPARE, deadline_in_ms(DECIDE_MS), e);
+
+	if (r == 0)
+		r = journal_begin(&t->journal, t->id, false, t->container, t->control.peer, e);
+	if (r == 0)
+		r = workplace_enter(e);
+	if (r == 0)
+		r = pager_new(physical_bytes(), &t->pager, e);
+	if (r == 0)
+		r = restore_prepare(&t->restore, t->pager, t->config.criu_config, e);
+	if (r == 0)
+		r = send_control(t, MSG_PREPARED, NULL, e);
+	for (unsigned i = 0; r == 0 && i < t->streams + 1; i++)
+		r = accept_channel(t, e);
+	door_done(&t->door);
+	return r < 0 ? r : start_timer(t, e);
+}
+
+static void undo_prepare(void *ctx)
+{
+	struct target *t = ctx;
+
+	journal_end(&t->journal);
+}
+
+/* --- receive ---------------------------------------------------------------------------------- */
+
+static int take_images(struct target *t, struct images_in *in, struct err *e)
+{
+	for (;;) {
+		struct msg m;
+		int r = wait_message(t, &m, deadline_in_ms(DUMP_MS), e);
+
+		if (r == 0 && t->images_from == 0)
+			t->images_from = clock_now();
+		if (r == 0 && m.type == MSG_IMAGES_END) {
+			r = images_finish(in, &m.body.images_end, e);
+			msg_done(&m);
+			return r;
+		}
+		if (r == 0 && m.type == MSG_IMAGE)
+			r = images_take(in, &m.body.image, e);
+		else if (r == 0)
+			r = err_set(e, ERR_PEER, EPROTO, "%s among the images", msg_name(m.type));
+		msg_done(&m);
+		if (r < 0)
+			return r;
+	}
+}
+
+static int expect_pages(struct target *t, struct err *e)
+{
+	uint32_t *vpids;
+	size_t n;
+	int r = images_processes(WORKPLACE_IMAGES, &vpids, &n, e);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		_cleanup_ranges_ struct ranges lazy = RANGES_INIT;
+
+		r = images_lazy_pages(WORKPLACE_IMAGES, vpids[i], &lazy, e);
+		if (r == 0 && pager_expect(t->pager, vpids[i], &lazy) < 0)
+			r = err_sys(e, ENOMEM, "pages of process %u", vpids[i]);
+	}
+	free(vpids);
+	return r;
+}
+
+static int run_receive(void *ctx, struct err *e)
+{
+	struct target *t = ctx;
+	struct images_in in = {.dir = WORKPLACE_IMAGES, .fd = -1, .max_bytes = physical_bytes()};
+	int r = take_images(t, &in, e);
+
+	fd_close(&in.fd);
+	t->images_to = clock_now();
+	return r < 0 ? r : expect_pages(t, e);
+}
+
+/* --- restore ---------------------------------------------------------------------------------- */
+
+/* In the fault server's thread, which alone uses the urgent channel. */
+static int ask(void *ctx, const struct pager_wish *wish, struct err *e)
+{
+	struct target *t = ctx;
+	struct msg_fault m = {.vpid = wish->vpid, .pages = wish->pages, .addr = wish->addr};
+
+	return channel_send(&t->urgent, MSG_FAULT, &m, deadline_in_ms(SILENCE_MS), e);
+}
+
+static int on_urgent(void *ctx, struct err *e)
+{
+	struct target *t = ctx;
+
+	do {
+		struct msg m;
+		int r = channel_recv(&t->urgent, &m, deadline_in_ms(SILENCE_MS), e);
+
+		if (r == 0)
+			r = bulk_take(t->pager, &m, t->urgent_room, e);
+		msg_done(&m);
+		if (r < 0)
+			return r;
+	} while (transport_pending(t->urgent.transport));
+	return 0;
+}
+
+static int on_server(void *ctx, struct err *e)
+{
+	struct target *t = ctx;
+	int r = server_result(t->server, e);
+
+	return r < 0 ? r : 1;
+}
+
+static int start_server(struct target *t, struct err *e)
+{
+	struct server_config c = {
+		.pager = t->pager,
+		.ask = ask,
+		.ask_ctx = t,
+	};
+	int r;
+
+	for (size_t i = 0; i < SERVER_WATCHES_MAX; i++)
+		c.watches[i].fd = -1;
+	c.watches[0] = (struct server_watch){
+		.fd = transport_fd(t->urgent.transport), .ready = on_urgent, .ctx = t};
+	r = server_start(&c, &t->server, e);
+	return r < 0 ? r : waiter_add(&t->waiter, server_event_fd(t->server), on_server, t);
+}
+
+/* The restored sockets may be bound to it, so it must be here before; nobody answers for it on the
+ * source any more. */
+static int add_address(struct target *t, struct err *e)
+{
+	uint64_t start = clock_now();
+	int r;
+
+	if (!t->has_address)
+		return 0;
+	t->address_added = true;
+	r = address_add(&t->address);
+	t->address_ns = clock_now() - start;
+	return r < 0 ? err_sys(e, -r, "adding %s", t->address.text) : 0;
+}
+
+/* Everything has been installed: what the fault server's event says. */
+static int wait_all_installed(struct target *t, uint64_t deadline, struct err *e)
+{
+	while (!pager_done(t->pager)) {
+		int r = waiter_wait(&t->waiter, server_event_fd(t->server), deadline, e);
+
+		if (r == 0)
+			r = server_result(t->server, e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int send_phases(struct target *t, enum msg_type type, struct err *e)
+{
+	struct msg_phase p[] = {
+		{msg_string("images"), t->images_to - t->images_from},
+		{msg_string("restore"), t->restore.gate_at - t->restore.started},
+		{msg_string("address"), t->address_ns},
+	};
+	struct msg_phases m = {.list = {p, sizeof(p) / sizeof(p[0])}};
+
+	return send_control(t, type, &m, e);
+}
+
+static int run_restore(void *ctx, struct err *e)
+{
+	struct target *t = ctx;
+	int r = add_address(t, e);
+
+	if (r == 0)
+		r = start_server(t, e);
+	if (r == 0)
+		r = restore_to_gate(&t->restore, t->container, t->bundle, WORKPLACE_IMAGES,
+			t->flags & OFFER_FILE_LOCKS, &t->waiter, e);
+	if (r < 0)
+		return r;
+	pager_open(t->pager);
+	server_wake(t->server);
+	if (t->mode == MODE_STOP)
+		r = wait_all_installed(t, DEADLINE_NEVER, e);
+	return r < 0 ? r : send_phases(t, MSG_RESTORED, e);
+}
+
+static void undo_restore(void *ctx)
+{
+	struct target *t = ctx;
+
+	restore_revoke(&t->restore);
+	if (t->address_added)
+		address_remove(&t->address);
+	t->address_added = false;
+}
+
+/* --- commit ----------------------------------------------------------------------------------- */
+
+static int run_commit(void *ctx, struct err *e)
+{
+	struct target *t = ctx;
+	int r = expect_message(t, MSG_COMMIT, deadline_in_ms(SILENCE_MS), e);
+
+	if (r == 0)
+		r = journal_step(&t->journal, "owner", e);
+	if (r < 0)
+		return r;
+	r = restore_open_gate(&t->restore, &t->waiter, e);
+	if (r < 0)
+		return r;
+	t->owner = true;
+	if (t->has_address)
+		address_announce(&t->address);
+	say(t, "runs here");
+	return send_phases(t, MSG_RUNNING, e);
+}
+
+/* --- drain ------------------------------------------------------------------------------------ */
+
+/* Caches on the way may have missed the first announcement: at growing intervals, five times. */
+static int announce_again(struct target *t, struct err *e)
+{
+	uint64_t wait_ms = 50;
+
+	for (int i = 0; i < 4 && t->has_address; i++, wait_ms *= 2) {
+		int r = waiter_wait(&t->waiter, -1, deadline_in_ms(wait_ms), e);
+
+		if (r < 0 && r != -ETIMEDOUT)
+			return r;
+		address_announce(&t->address);
+	}
+	return 0;
+}
+
+static int send_drained(struct target *t, struct err *e)
+{
+	struct pager_stats s = pager_stats(t->pager);
+	struct msg_drained m = {
+		.pages = s.pages,
+		.zero_pages = s.zero_pages,
+		.faults = s.faults,
+		.urgent = s.urgent,
+		.fault_p50_ns = s.p50_ns,
+		.fault_p99_ns = s.p99_ns,
+		.store_peak = s.store_peak,
+	};
+
+	return send_control(t, MSG_DRAINED, &m, e);
+}
+
+static int run_drain(void *ctx, struct err *e)
+{
+	struct target *t = ctx;
+	int r = restore_finish(&t->restore, &t->waiter, e);
+
+	if (r == 0)
+		r = wait_all_installed(t, DEADLINE_NEVER, e);
+	return r < 0 ? r : send_drained(t, e);
+}
+
+static int run_bye(void *ctx, struct err *e)
+{
+	struct target *t = ctx;
+	struct err lost = ERR_INIT;
+
+	journal_end(&t->journal);
+	/* All is here: whether the source says good-bye or not makes no difference any more. */
+	if (expect_message(t, MSG_BYE, deadline_in_ms(SILENCE_MS), &lost) < 0)
+		say(t, "done, but the source did not say good-bye: %s", lost.text);
+	else
+		say(t, "done");
+	waiter_remove(&t->waiter, t->timer);
+	waiter_remove(&t->waiter, transport_fd(t->control.transport));
+	return announce_again(t, e);
+}
+
+/* --- the whole -------------------------------------------------------------------------------- */
+
+static const struct stage stages[] = {
+	{"offer", run_offer, undo_offer},
+	{"prepare", run_prepare, undo_prepare},
+	{"receive", run_receive, NULL},
+	{"restore", run_restore, undo_restore},
+	{"commit", run_commit, NULL},
+	{"drain", run_drain, NULL},
+	{"bye", run_bye, NULL},
+};
+
+#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
+
+static bool is_revocable(const void *ctx)
+{
+	return !((const struct target *)ctx)->owner;
+}
+
+/* The container runs here and lacks pages that only the source has. As long as this process keeps
+ * the descriptors that CRIU gave it, who touches such a page waits. */
+static void hold_on(struct target *t)
+{
+	struct container c;
+	int pidfd;
+
+	if (runc_state(t->container, &c, NULL) < 0 || c.pid == 0)
+		return;
+	pidfd = (int)syscall(SYS_pidfd_open, c.pid, 0);
+	if (pidfd < 0)
+		return;
+	say(t, "some of its memory is still on the source: processes that touch it wait");
+	fd_wait(pidfd, POLLIN, DEADLINE_NEVER);
+	close(pidfd);
+	journal_end(&t->journal);
+}
+
+static int watch(struct target *t, struct err *e)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	t->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (t->signals < 0)
+		return err_sys(e, errno, "signals");
+	waiter_add(&t->waiter, t->signals, on_signal, t);
+	return waiter_add(&t->waiter, transport_fd(t->control.transport), on_control, t);
+}
+
+/* Threads first, then what they use. */
+static void target_done(struct target *t)
+{
+	for (size_t i = 0; i < SENDER_STREAMS_MAX; i++)
+		receiver_free(t->receivers[i]);
+	server_free(t->server);
+	channel_done(&t->urgent);
+	channel_done(&t->control);
+	restore_done(&t->restore);
+	pager_free(t->pager);
+	door_done(&t->door);
+	for (size_t i = 0; i < t->n_holds; i++)
+		fd_close(&t->holds[i]);
+	oci_config_done(&t->config);
+	fd_close(&t->signals);
+	fd_close(&t->timer);
+	free(t);
+}
+
+static int run_all(struct target *t, struct err *e)
+{
+	int r = watch(t, e);
+
+	return r < 0 ? r : stages_walk(stages, COUNT(stages), t, is_revocable, e);
+}
+
+int target_run(struct transport *transport, const struct identity *self, struct err *e)
+{
+	struct target *t = calloc(1, sizeof(*t));
+	int r;
+
+	if (!t) {
+		transport_free(transport);
+		return err_sys(e, ENOMEM, "migration");
+	}
+	t->why = e;
+	t->self = self;
+	t->door = DOOR_INIT;
+	t->restore = RESTORE_INIT;
+	t->signals = t->timer = -1;
+	t->has_key = transport_fingerprint(transport, t->peer_key);
+	channel_init(&t->control, transport, CHANNEL_CONTROL, false);
+	if (getrandom(t->token, sizeof(t->token), 0) == sizeof(t->token))
+		r = run_all(t, e);
+	else
+		r = err_sys(e, errno, "random token");
+	if (r < 0)
+		say(t, "failed: %s", e->text);
+	if (r < 0 && t->owner)
+		hold_on(t);
+	target_done(t);
+	return r;
+}
