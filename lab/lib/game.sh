@@ -85,7 +85,9 @@ workload_bundle() {
 
 container_start() {
 	local site=$1 name=$2
-	in_host "$site" sh -c "runc run -d --bundle /srv/$name $name </dev/null >/run/$name.log 2>&1" ||
+	# A file outside the container as its output could not be dumped.
+	in_host "$site" sh -c "runc --log /run/$name.log run -d --bundle /srv/$name $name \
+		</dev/null >/dev/null 2>&1" ||
 		die "starting $name at $site: $(in_host "$site" cat "/run/$name.log")"
 }
 

@@ -40,6 +40,7 @@
 #define CHECK_MS 600000 /* the target reads its whole copy of the root file system */
 #define SILENCE_MS 20000 /* the target reports at least every second */
 #define SEND_MS 600000
+#define EXPLAIN_MS 500
 #define GIVE_UP_MS 2000 /* for the target to confirm that it has stopped */
 
 enum owner { OWNER_HERE, OWNER_UNKNOWN, OWNER_THERE };
@@ -182,6 +183,23 @@ static int wait_message(struct source *s, enum msg_type type, struct msg *ret, s
 		msg_done(ret);
 		return r;
 	}
+}
+
+/* A further connection that broke is often the sign of something that the target tells on the
+ * control channel: then that is the error. */
+static int explain(struct source *s, int r, struct err *e)
+{
+	uint64_t deadline = deadline_in_ms(EXPLAIN_MS);
+	struct err said = ERR_INIT;
+	struct msg m;
+
+	if (r >= 0 || e->class != ERR_PEER || s->control.aborted)
+		return r;
+	while (channel_recv(&s->control, &m, deadline, &said) == 0)
+		msg_done(&m);
+	if (s->control.aborted)
+		*e = said;
+	return -e->code;
 }
 
 static int send_control(struct source *s, enum msg_type type, const void *body, struct err *e)
@@ -377,7 +395,7 @@ static int run_prepare(void *ctx, struct err *e)
 		r = wait_message(s, MSG_PREPARED, &m, e);
 	msg_done(&m);
 	if (r == 0)
-		r = open_channels(s, e);
+		r = explain(s, open_channels(s, e), e);
 	return r < 0 ? r : start_sender(s, e);
 }
 
@@ -536,7 +554,7 @@ static int run_send(void *ctx, struct err *e)
 		s->target_address_ns = phase_ns(&m.body.phases, "address");
 	s->restored = clock_now();
 	msg_done(&m);
-	return r;
+	return explain(s, r, e);
 }
 
 /* The target has to let go of the address before it comes back here: it closes when it has. */

@@ -321,7 +321,7 @@ static int accept_visitor(struct target *t, struct channel *ret, struct msg_hell
 		r = err_set(e, ERR_PEER, EPROTO, "a further connection of another kind");
 	if (r < 0)
 		return r;
-	channel_init(ret, transport, 0, false);
+	channel_init(ret, transport, CHANNEL_CONTROL, false);
 	r = channel_hello(ret, 0, t->token, hello, deadline, e);
 	if (r == 0 && CRYPTO_memcmp(hello->token, t->token, MSG_ID_LEN) != 0)
 		r = err_set(e, ERR_PEER, EACCES, "a further connection with a wrong token");
