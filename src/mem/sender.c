@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/thread.h"
 #include "mem/store.h"
 
 #include <errno.h>
@@ -10,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-
-
 
 struct job {
 	struct job *next;
@@ -23,6 +22,7 @@ struct stream {
 	struct sender *sender;
 	size_t index;
 	pthread_t thread;
+	struct thread_priority priority;
 	bool started;
 	struct page_sink sink;
 	struct codec *codec;
@@ -193,6 +193,7 @@ static void *run_stream(void *arg)
 	const struct job *j;
 	int r = 0;
 
+	thread_priority_begin(&t->priority);
 	while (r == 0 && (j = next_job(t)))
 		for (size_t i = 0; i < j->ranges.n && r == 0; i++)
 			r = send_range(t, j->process, j->ranges.v[i], &e);
@@ -315,6 +316,12 @@ void sender_pause(struct sender *s, bool on)
 	s->paused = on;
 	pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
+}
+
+void sender_give_way(struct sender *s, bool on)
+{
+	for (size_t i = 0; i < s->n_streams; i++)
+		thread_priority_set(&s->streams[i].priority, on);
 }
 
 int sender_event_fd(const struct sender *s)

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -18,6 +19,7 @@
 struct worker {
 	struct channel channel; /* owned; the thread's alone */
 	pthread_t thread;
+	struct thread_priority priority;
 	int stop, event; /* owned eventfds */
 	pthread_mutex_t lock; /* of the two below */
 	struct err error;
@@ -55,6 +57,7 @@ static void *worker_run(void *arg)
 	struct err e = ERR_INIT;
 	int r;
 
+	thread_priority_begin(&w->priority);
 	do {
 		r = channel_wait(&w->channel, w->stop, DEADLINE_NEVER);
 		if (r == 0)
@@ -205,6 +208,11 @@ int receiver_start(struct channel *c, struct pager *p, struct receiver **ret, st
 	}
 	*ret = r;
 	return 0;
+}
+
+void receiver_give_way(struct receiver *r, bool on)
+{
+	thread_priority_set(&r->worker.priority, on);
 }
 
 int receiver_event_fd(const struct receiver *r)

@@ -20,7 +20,7 @@
 #define FREEZE_MS 10000	 /* a process in an uninterruptible sleep is not frozen before it ends */
 #define DUMP_MS 600000	 /* all of tmpfs and shared memory is written meanwhile */
 #define LEAVE_MS 30000	 /* CRIU to take a no and end */
-#define OPTIONS "address 127.0.0.1\naction-script " WORKPLACE_DIR "/hook\n"
+#define OPTIONS "verbosity=1\naddress 127.0.0.1\naction-script " WORKPLACE_DIR "/hook\n"
 
 int dump_prepare(struct dump *d, const struct container *c, const char *annotation, struct err *e)
 {

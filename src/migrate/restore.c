@@ -18,7 +18,7 @@
 #define RUN_MS 30000	  /* from the gate's opening on */
 #define LEAVE_MS 30000	  /* CRIU to take a no, kill what it restored and end */
 #define TASK_MS 5000	  /* CRIU to finish what it has begun to write */
-#define OPTIONS "action-script " WORKPLACE_DIR "/hook\n"
+#define OPTIONS "verbosity=1\naction-script " WORKPLACE_DIR "/hook\n"
 
 int restore_prepare(struct restore *r, struct pager *pager, const char *annotation, struct err *e)
 {

@@ -351,6 +351,7 @@ static int accept_channel(struct target *t, struct err *e)
 	r = receiver_start(&c, t->pager, slot, e);
 	if (r < 0)
 		return r;
+	receiver_give_way(*slot, true);
 	waiter_add(&t->waiter, receiver_event_fd(*slot), on_receiver, *slot);
 	return 0;
 }
@@ -634,7 +635,11 @@ static int send_drained(struct target *t, struct err *e)
 static int run_drain(void *ctx, struct err *e)
 {
 	struct target *t = ctx;
-	int r = restore_finish(&t->restore, &t->waiter, e);
+	int r;
+
+	for (unsigned i = 0; i < t->streams; i++)
+		receiver_give_way(t->receivers[i], false);
+	r = restore_finish(&t->restore, &t->waiter, e);
 
 	if (r == 0)
 		r = wait_all_installed(t, DEADLINE_NEVER, e);

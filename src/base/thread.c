@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/thread.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* A tenth of the weight of others (sched_prio_to_weight in the kernel): enough to go on when the
+ * processors are busy, too little to be in the way. */
+#define GIVES_WAY 10
+
+static void apply(pid_t tid, bool gives_way)
+{
+	/* Not allowed to is no reason to fail: it only takes longer. */
+	setpriority(PRIO_PROCESS, (id_t)tid, gives_way ? GIVES_WAY : 0);
+}
+
+void thread_priority_begin(struct thread_priority *p)
+{
+	atomic_store(&p->tid, gettid());
+	if (atomic_load(&p->gives_way))
+		apply(gettid(), true);
+}
+
+void thread_priority_set(struct thread_priority *p, bool gives_way)
+{
+	pid_t tid;
+
+	atomic_store(&p->gives_way, gives_way);
+	tid = atomic_load(&p->tid);
+	if (tid > 0)
+		apply(tid, gives_way);
+}
