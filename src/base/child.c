@@ -3,20 +3,25 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FIRST_KEPT_FD 3
 #define KEPT_FDS_MAX 16
+#define CHILDREN_MAX_BYTES (1u << 20)
 
 /* Moves the kept descriptors to 3, 4, …; first out of the way of each other, then into place. */
 static int place_fds(const struct child_opts *o)
@@ -191,6 +196,60 @@ void child_done(struct child *c)
 int child_exit_code(const struct child *c)
 {
 	return WIFEXITED(c->status) ? WEXITSTATUS(c->status) : 128 + WTERMSIG(c->status);
+}
+
+int child_adopt_orphans(void)
+{
+	return prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 ? -errno : 0;
+}
+
+/* Kills the children of one of our threads; how many there were. */
+static int kill_children_of(pid_t tid)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[64], *p, *end;
+	int n = 0;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", tid);
+	if (file_read(path, CHILDREN_MAX_BYTES, &text, NULL) < 0)
+		return 0;
+	for (p = text;; p = end, n++) {
+		pid_t pid = (pid_t)strtol(p, &end, 10);
+
+		if (end == p)
+			return n;
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, WNOHANG);
+	}
+}
+
+static int kill_children(void)
+{
+	DIR *d = opendir("/proc/self/task");
+	struct dirent *entry;
+	int n = 0;
+
+	if (!d)
+		return -errno;
+	while ((entry = readdir(d)))
+		if (entry->d_name[0] != '.')
+			n += kill_children_of(atoi(entry->d_name));
+	closedir(d);
+	return n;
+}
+
+int child_kill_descendants(uint64_t deadline)
+{
+	struct timespec soon = {.tv_nsec = 2000000};
+	int n;
+
+	/* Those of a child that was killed come to us a moment later. */
+	while ((n = kill_children()) > 0) {
+		if (deadline_passed(deadline))
+			return -ETIMEDOUT;
+		nanosleep(&soon, NULL);
+	}
+	return n;
 }
 
 /* Reads until the write ends are closed; 0, -ETIMEDOUT, -errno. */

@@ -44,6 +44,15 @@ int child_kill(struct child *c, int sig);
 void child_done(struct child *c);
 #define _cleanup_child_ __attribute__((cleanup(child_done)))
 
+/*
+ * From now on what this process's children leave behind becomes its own child, so that
+ * child_kill_descendants() finds it. 0 or -errno.
+ */
+int child_adopt_orphans(void);
+
+/* Kills and reaps everything that descends from this process. -ETIMEDOUT. */
+int child_kill_descendants(uint64_t deadline);
+
 /* Exit code, or 128 + signal. */
 int child_exit_code(const struct child *c);
 

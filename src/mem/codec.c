@@ -12,7 +12,9 @@
 #define CHUNK_BYTES PAGES_TO_BYTES(CODEC_CHUNK_PAGES)
 #define LEVEL 1		 /* the fastest that still finds matches well */
 #define PROBE_INTERVAL 64 /* chunks between two looks at the choice not taken */
+#define FIRST_PROBE 8	 /* chunks: the link is known a little by then */
 #define WEIGHT 0.125	 /* of a new measurement in its moving average */
+#define MARGIN 0.8	 /* compression costs the other side time as well */
 
 struct codec {
 	ZSTD_CCtx *zstd;
@@ -28,6 +30,7 @@ struct codec *codec_new(void)
 
 	if (!c)
 		return NULL;
+	c->since_probe = PROBE_INTERVAL - FIRST_PROBE;
 	c->out_cap = ZSTD_compressBound(CHUNK_BYTES);
 	c->out = malloc(c->out_cap);
 	c->zstd = ZSTD_createCCtx();
@@ -55,13 +58,13 @@ static void average(double *into, double value)
 bool codec_pays(double link_rate, double compress_rate, double ratio)
 {
 	if (link_rate <= 0 || compress_rate <= 0)
-		return true;
-	return 1 / compress_rate + ratio / link_rate < 1 / link_rate;
+		return false;
+	return 1 / compress_rate + ratio / link_rate < MARGIN / link_rate;
 }
 
 static bool try_zstd(struct codec *c)
 {
-	if (c->compress_rate == 0 || ++c->since_probe >= PROBE_INTERVAL) {
+	if (++c->since_probe >= PROBE_INTERVAL) {
 		c->since_probe = 0;
 		return true;
 	}

@@ -35,7 +35,8 @@ enum codec_encoding codec_encode(
 /* Tells how long sending @len bytes took: the link's part of the decision. */
 void codec_sent(struct codec *c, size_t len, uint64_t ns);
 
-/* The decision: bytes per second of the link and of the compressor, and compressed size / size. */
+/* The decision: bytes per second of the link and of the compressor, and compressed size / size.
+ * What isn't measured yet (0) doesn't pay. */
 bool codec_pays(double link_rate, double compress_rate, double ratio);
 
 /* Decodes into exactly @size bytes of @dst; -EBADMSG when @src isn't just that. */

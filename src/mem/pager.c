@@ -302,11 +302,26 @@ static void install_arrived(struct pager *p, struct pager_view *w, uint64_t orig
 	}
 }
 
+/* Before the opening only what a thread waits for may be installed: nothing else is known to be
+ * registered, or to lie where it will. */
+static void install_asked(struct pager *p, struct pager_view *w, uint64_t original, uint32_t n,
+	const uint8_t *data)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		uint64_t at = original + PAGES_TO_BYTES(i);
+		const struct block *b = map_get(&w->image->blocks, block_of(at));
+
+		if (b && page_bit(&b->asked, page_in_block(at)))
+			install_arrived(p, w, at, 1, data ? data + PAGES_TO_BYTES(i) : NULL);
+	}
+}
+
 static int put(struct pager *p, struct image *m, uint64_t addr, uint32_t pages, const uint8_t *data)
 {
-	for (size_t i = 0; i < p->n_views && p->open; i++)
+	for (size_t i = 0; i < p->n_views; i++)
 		if (p->views[i]->image == m && p->views[i]->uffd >= 0)
-			install_arrived(p, p->views[i], addr, pages, data);
+			(p->open ? install_arrived : install_asked)(
+				p, p->views[i], addr, pages, data);
 	for (uint32_t i = 0; i < pages; i++) {
 		uint64_t at = addr + PAGES_TO_BYTES(i);
 		int r = 0;
@@ -597,11 +612,12 @@ static int serve_zero(const struct pager_view *w, uint64_t addr)
 	return r == -ESRCH || r == -ENOENT ? 0 : r;
 }
 
-static struct pager_wish make_wish(const struct pager_view *w, struct block *b, uint64_t original)
+static struct pager_wish make_wish(
+	const struct pager *p, const struct pager_view *w, struct block *b, uint64_t original)
 {
-	uint32_t i = page_in_block(original), n = 0;
+	uint32_t i = page_in_block(original), n = 0, max = p->open ? WISH_PAGES : 1;
 
-	while (n < WISH_PAGES && i + n < BLOCK_PAGES && !page_bit(&b->asked, i + n) &&
+	while (n < max && i + n < BLOCK_PAGES && !page_bit(&b->asked, i + n) &&
 		!page_bit(&b->have, i + n) && !page_bit(&b->zero, i + n) &&
 		view_is_pending(&w->view, original + PAGES_TO_BYTES(n))) {
 		page_bit_set(&b->asked, i + n);
@@ -633,13 +649,14 @@ static int serve_fault(struct pager *p, struct pager_view *w, uint64_t addr, str
 
 		install(p, w, original, 1, b->mem + PAGES_TO_BYTES(i));
 		sample(p, since);
-		install_from_block(p, w, block_of(original), b, first, last);
+		if (p->open)
+			install_from_block(p, w, block_of(original), b, first, last);
 		give_back_if_unneeded(p, w->image, block_of(original), b);
 	} else {
 		p->stats.urgent++;
 		if (p->n_waits < WAITS_MAX)
 			p->waits[p->n_waits++] = (struct wait){w, original, since};
-		*wish = make_wish(w, b, original);
+		*wish = make_wish(p, w, b, original);
 	}
 	return 0;
 }

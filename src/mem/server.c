@@ -2,6 +2,7 @@
 #include "mem/server.h"
 
 #include "base/fd.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -17,6 +18,7 @@
 struct server {
 	struct server_config config; /* the thread's own */
 	pthread_t thread;
+	struct thread_priority priority;
 	int wake, event; /* owned eventfds */
 	pthread_mutex_t lock; /* of the two below */
 	bool stop;
@@ -125,6 +127,7 @@ static void *run(void *arg)
 	struct server *s = arg;
 	struct err e = ERR_INIT;
 
+	thread_priority_begin(&s->priority);
 	while (!must_stop(s)) {
 		if (run_once(s, &e) < 0) {
 			tell(s, &e);
@@ -166,6 +169,11 @@ int server_event_fd(const struct server *s)
 void server_wake(struct server *s)
 {
 	eventfd_write(s->wake, 1);
+}
+
+void server_give_way(struct server *s, bool on)
+{
+	thread_priority_set(&s->priority, on);
 }
 
 int server_result(struct server *s, struct err *e)

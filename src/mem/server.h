@@ -41,6 +41,9 @@ int server_event_fd(const struct server *s);
 /* Makes the thread look at the pager again: a view was added, or it was opened. */
 void server_wake(struct server *s);
 
+/* Lets it give way to other processes on this host, as long as nothing runs that could fault. */
+void server_give_way(struct server *s, bool on);
+
 /* 0 while it works or after it has ended well, else its error. */
 int server_result(struct server *s, struct err *e);
 

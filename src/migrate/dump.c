@@ -85,7 +85,7 @@ static int wait_hook(struct dump *d, const char *action, uint64_t deadline, stru
 	return err_set(e, ERR_LOCAL, EPROTO, "CRIU reached %s before %s", ret->action, action);
 }
 
-int dump_freeze(struct dump *d, bool file_locks, struct waiter *w, struct err *e)
+int dump_start(struct dump *d, bool file_locks, struct waiter *w, struct err *e)
 {
 	struct runc_checkpoint o = {
 		.id = d->container->id,
@@ -99,10 +99,13 @@ int dump_freeze(struct dump *d, bool file_locks, struct waiter *w, struct err *e
 	if (r < 0)
 		return err_sys(e, -r, "port for CRIU");
 	r = runc_checkpoint_start(&o, &d->runc, e);
-	if (r == 0)
-		r = wait_hook(d, "pre-dump", deadline_in_ms(START_MS), w, &d->held, e);
-	if (r < 0)
-		return r;
+	return r < 0 ? r : wait_hook(d, "pre-dump", deadline_in_ms(START_MS), w, &d->held, e);
+}
+
+int dump_freeze(struct dump *d, struct err *e)
+{
+	int r;
+
 	d->freeze_start = clock_now();
 	d->frozen = true;
 	r = cgroup_freeze(d->container->cgroup, deadline_in_ms(FREEZE_MS));

@@ -37,8 +37,10 @@ struct dump {
  * workplace_criu_options() wants it. */
 int dump_prepare(struct dump *d, const struct container *c, const char *annotation, struct err *e);
 
-/* Starts CRIU and freezes the container. */
-int dump_freeze(struct dump *d, bool file_locks, struct waiter *w, struct err *e);
+/* Starts CRIU, which waits at pre-dump; the container runs on. */
+int dump_start(struct dump *d, bool file_locks, struct waiter *w, struct err *e);
+
+int dump_freeze(struct dump *d, struct err *e);
 
 /* Lets CRIU dump; afterwards its images are complete in the workplace. */
 int dump_write(struct dump *d, struct waiter *w, struct err *e);

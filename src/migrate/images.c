@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define FILES_MAX 100000
+#define INVENTORY_MAX 65536
 
 static int send_file(struct channel *c, int dir, const char *name, uint8_t *room,
 	struct msg_images_end *sum, uint64_t deadline, struct err *e)
@@ -52,7 +53,7 @@ int images_send(struct channel *c, const char *dir, uint64_t deadline, struct er
 	if (!d || !room)
 		r = err_sys(e, d ? ENOMEM : errno, "images in %s", dir);
 	while (r == 0 && (entry = readdir(d)))
-		if (entry->d_name[0] != '.' && entry->d_type == DT_REG)
+		if (entry->d_type == DT_REG && strcmp(entry->d_name, IMAGE_DESCRIPTORS) != 0)
 			r = send_file(c, dirfd(d), entry->d_name, room, &sum, deadline, e);
 	if (d)
 		closedir(d);
@@ -60,22 +61,52 @@ int images_send(struct channel *c, const char *dir, uint64_t deadline, struct er
 	return r < 0 ? r : channel_send(c, MSG_IMAGES_END, &sum, deadline, e);
 }
 
-static int begin_file(struct images_in *in, const struct msg_image *m, struct err *e)
+void images_in_init(struct images_in *in, const char *dir, uint64_t max_bytes)
+{
+	*in = (struct images_in){.dir = dir, .fd = -1, .max_bytes = max_bytes};
+	buf_init(&in->inventory, INVENTORY_MAX);
+}
+
+void images_in_done(struct images_in *in)
+{
+	fd_close(&in->fd);
+	buf_done(&in->inventory);
+}
+
+static bool is_inventory(const struct images_in *in)
+{
+	return strcmp(in->name, IMAGE_INVENTORY) == 0;
+}
+
+static int open_file(struct images_in *in, struct err *e)
 {
 	char path[512];
 
-	if (in->at != in->total || m->offset != 0 || in->files == FILES_MAX)
-		return err_set(e, ERR_PEER, EPROTO, "images out of order");
-	snprintf(path, sizeof(path), "%s/%s", in->dir, msg_text(&m->name));
 	fd_close(&in->fd);
+	if (is_inventory(in))
+		return 0;
+	snprintf(path, sizeof(path), "%s/%s", in->dir, in->name);
 	in->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (in->fd < 0)
-		return err_sys(e, errno, "image %s", msg_text(&m->name));
+	return in->fd < 0 ? err_sys(e, errno, "image %s", in->name) : 0;
+}
+
+static int append(struct images_in *in, const struct msg_bytes *data)
+{
+	if (!is_inventory(in))
+		return fd_write_all(in->fd, data->p, data->len, DEADLINE_NEVER);
+	buf_put(&in->inventory, data->p, data->len);
+	return buf_check(&in->inventory);
+}
+
+static int begin_file(struct images_in *in, const struct msg_image *m, struct err *e)
+{
+	if (m->offset != 0 || in->files == FILES_MAX)
+		return err_set(e, ERR_PEER, EPROTO, "images out of order");
 	snprintf(in->name, sizeof(in->name), "%s", msg_text(&m->name));
 	in->total = m->total;
 	in->at = 0;
 	in->files++;
-	return 0;
+	return open_file(in, e);
 }
 
 int images_take(struct images_in *in, const struct msg_image *m, struct err *e)
@@ -92,7 +123,7 @@ int images_take(struct images_in *in, const struct msg_image *m, struct err *e)
 	if (in->bytes > in->max_bytes)
 		return err_set(e, ERR_LOCAL, ENOSPC, "images of more than %llu bytes",
 			(unsigned long long)in->max_bytes);
-	r = fd_write_all(in->fd, m->data.p, m->data.len, DEADLINE_NEVER);
+	r = append(in, &m->data);
 	in->at += m->data.len;
 	return r < 0 ? err_sys(e, -r, "writing image %s", in->name) : 0;
 }
@@ -100,7 +131,7 @@ int images_take(struct images_in *in, const struct msg_image *m, struct err *e)
 int images_finish(struct images_in *in, const struct msg_images_end *m, struct err *e)
 {
 	fd_close(&in->fd);
-	if (in->at != in->total || m->count != in->files || m->bytes != in->bytes)
+	if (in->at != in->total || in->inventory.len == 0 || m->count != in->files || m->bytes != in->bytes)
 		return err_set(e, ERR_PEER, EPROTO, "images did not come whole");
 	return 0;
 }

@@ -1,24 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "wire/channel.h"
 
 #include <stdint.h>
 
-/* CRIU's images as messages: a directory of plain files, sent whole and received whole. */
+/*
+ * CRIU's images as messages: a directory of plain files, sent whole and received whole.
+ *
+ * Two of them are special. runc's restore reads descriptors.json before it starts CRIU, so it goes
+ * ahead, in PREPARE. CRIU reads inventory.img first of all: there it waits until all others are in
+ * place.
+ */
+#define IMAGE_DESCRIPTORS "descriptors.json"
+#define IMAGE_INVENTORY "inventory.img"
 
-/* Sends every file of @dir. */
+/* Sends every file of @dir but descriptors.json. */
 int images_send(struct channel *c, const char *dir, uint64_t deadline, struct err *e);
 
 struct images_in {
 	const char *dir;
 	int fd; /* of the file being received */
 	char name[256];
+	struct buf inventory; /* owned: its contents */
 	uint64_t at, total;
 	uint64_t bytes, max_bytes;
 	uint32_t files;
 };
+
+void images_in_init(struct images_in *in, const char *dir, uint64_t max_bytes);
+void images_in_done(struct images_in *in);
 
 /* One IMAGE message: files come one after the other, each from its beginning to its end. */
 int images_take(struct images_in *in, const struct msg_image *m, struct err *e);

@@ -3,20 +3,24 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/file.h"
 #include "criu/images.h"
 #include "criu/workplace.h"
-#include "oci/runc.h"
+#include "migrate/images.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#define START_MS 30000	  /* runc and CRIU up to the first image */
 #define RESTORE_MS 600000 /* images of tmpfs and shared memory are read meanwhile */
 #define RUN_MS 30000	  /* from the gate's opening on */
-#define LEAVE_MS 30000	  /* CRIU to take a no, kill what it restored and end */
+#define LEAVE_MS 10000	  /* CRIU to take a no, kill what it restored and end */
 #define TASK_MS 5000	  /* CRIU to finish what it has begun to write */
 #define OPTIONS "verbosity=1\naction-script " WORKPLACE_DIR "/hook\n"
 
@@ -25,6 +29,8 @@ int restore_prepare(struct restore *r, struct pager *pager, const char *annotati
 	int ret = hooks_open(&r->hooks, WORKPLACE_DIR, e);
 
 	r->pager = pager;
+	if (ret == 0)
+		ret = child_adopt_orphans();
 	if (ret == 0 && pager)
 		ret = lazy_socket_open(&r->lazy, WORKPLACE_CRIU, e);
 	return ret < 0 ? ret : workplace_criu_options(annotation, OPTIONS, e);
@@ -114,25 +120,82 @@ static void unwatch(struct restore *r)
 	r->waiter = NULL;
 }
 
-int restore_to_gate(struct restore *r, const char *id, const char *bundle, const char *images,
-	bool file_locks, struct waiter *w, struct err *e)
+/* CRIU has opened the pipe: it waits there. */
+static int wait_reader(struct restore *r, int watch_fd, struct err *e)
 {
-	struct runc_restore o = {
-		.id = id,
-		.bundle = bundle,
-		.images = images,
-		.work = WORKPLACE_CRIU,
-		.lazy = r->pager != NULL,
-		.file_locks = file_locks,
-	};
+	struct inotify_event event;
+	int n = waiter_wait(r->waiter, watch_fd, deadline_in_ms(START_MS), e);
+
+	if (n == -ETIMEDOUT && !err_is_set(e))
+		return err_set(e, ERR_LOCAL, ETIMEDOUT, "CRIU did not start in time");
+	if (n == 0 && read(watch_fd, &event, sizeof(event)) < 0)
+		return err_sys(e, errno, "watching %s", IMAGE_INVENTORY);
+	return n;
+}
+
+/* The pipe is opened for both directions here, so that neither end ever waits to open it. */
+static int make_inventory_pipe(struct restore *r, const char *images, int *ret_watch, struct err *e)
+{
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/%s", images, IMAGE_INVENTORY);
+	if (mkfifo(path, 0600) < 0)
+		return err_sys(e, errno, "pipe %s", path);
+	r->inventory = open(path, O_RDWR | O_CLOEXEC);
+	if (r->inventory < 0)
+		return err_sys(e, errno, "pipe %s", path);
+	*ret_watch = inotify_init1(IN_CLOEXEC);
+	if (*ret_watch < 0 || inotify_add_watch(*ret_watch, path, IN_OPEN) < 0)
+		return err_sys(e, errno, "watching %s", path);
+	return 0;
+}
+
+static int write_descriptors(const char *images, const struct msg_bytes *descriptors, struct err *e)
+{
+	char path[512];
 	int ret;
 
-	snprintf(r->id, sizeof(r->id), "%s", id);
-	r->begun = true;
-	r->started = clock_now();
-	ret = runc_restore_start(&o, &r->runc, e);
+	snprintf(path, sizeof(path), "%s/%s", images, IMAGE_DESCRIPTORS);
+	ret = file_write_atomic(path, descriptors->p, descriptors->len, 0600);
+	return ret < 0 ? err_sys(e, -ret, "writing %s", path) : 0;
+}
+
+int restore_start(struct restore *r, const struct runc_restore *o, const struct msg_bytes *descriptors,
+	struct waiter *w, struct err *e)
+{
+	_cleanup_close_ int opened = -1;
+	int ret = 0;
+
+	snprintf(r->id, sizeof(r->id), "%s", o->id);
+	if (descriptors)
+		ret = write_descriptors(o->images, descriptors, e);
+	if (ret == 0 && descriptors)
+		ret = make_inventory_pipe(r, o->images, &opened, e);
 	if (ret < 0)
 		return ret;
+	r->begun = true;
+	ret = runc_restore_start(o, &r->runc, e);
+	if (ret < 0 || !descriptors)
+		return ret;
+	watch(r, w);
+	ret = wait_reader(r, opened, e);
+	unwatch(r);
+	return ret;
+}
+
+int restore_feed(struct restore *r, const struct buf *inventory, struct err *e)
+{
+	int ret = fd_write_all(r->inventory, inventory->data, inventory->len, deadline_in_ms(START_MS));
+
+	fd_close(&r->inventory);
+	return ret < 0 ? err_sys(e, -ret, "passing %s to CRIU", IMAGE_INVENTORY) : 0;
+}
+
+int restore_to_gate(struct restore *r, struct waiter *w, struct err *e)
+{
+	int ret;
+
+	r->started = clock_now();
 	watch(r, w);
 	ret = wait_hook(r, "post-restore", deadline_in_ms(RESTORE_MS), &r->gate, e);
 	if (ret == 0)
@@ -170,7 +233,8 @@ int restore_finish(struct restore *r, struct waiter *w, struct err *e)
 	return child_exit_code(&r->runc) == 0 ? 0 : restore_failed(r, e);
 }
 
-void restore_revoke(struct restore *r)
+/* CRIU at its gate kills what it has restored and tells runc, which cleans up. */
+static void let_criu_clean_up(struct restore *r)
 {
 	uint64_t deadline = deadline_in_ms(LEAVE_MS);
 	struct pollfd p[2] = {
@@ -178,19 +242,24 @@ void restore_revoke(struct restore *r)
 		{.fd = r->runc.pidfd, .events = POLLIN},
 	};
 
-	if (!r->begun)
-		return;
 	hook_answer(&r->gate, false);
-	while (r->runc.pid > 0 && !r->runc.reaped) {
+	while (!p[1].revents && poll(p, 2, deadline_poll_ms(deadline)) > 0) {
 		struct hook_call call;
 
-		if (poll(p, 2, deadline_poll_ms(deadline)) == 0)
-			child_kill(&r->runc, SIGKILL);
 		if (p[0].revents && hooks_next(&r->hooks, &call, deadline, NULL) == 0)
 			hook_answer(&call, false);
-		if (p[1].revents || deadline_passed(deadline))
-			child_wait(&r->runc, deadline_in_ms(LEAVE_MS));
 	}
+}
+
+void restore_revoke(struct restore *r)
+{
+	if (!r->begun)
+		return;
+	if (r->gate.fd >= 0)
+		let_criu_clean_up(r);
+	/* Before its gate CRIU may wait for pages that will not come: it isn't asked. */
+	child_done(&r->runc);
+	child_kill_descendants(deadline_in_ms(LEAVE_MS));
 	runc_delete(r->id, NULL);
 	r->begun = false;
 }
@@ -198,6 +267,7 @@ void restore_revoke(struct restore *r)
 void restore_done(struct restore *r)
 {
 	hook_answer(&r->gate, false);
+	fd_close(&r->inventory);
 	child_done(&r->runc);
 	lazy_socket_done(&r->lazy);
 	hooks_done(&r->hooks);

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "base/buf.h"
 #include "base/child.h"
 #include "base/err.h"
 #include "criu/hook.h"
 #include "criu/lazy.h"
 #include "mem/pager.h"
 #include "migrate/wait.h"
+#include "oci/runc.h"
+#include "wire/msg.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,6 +29,7 @@ struct restore {
 	struct waiter *waiter; /* borrowed, while something is waited for */
 	struct pager *pager;   /* borrowed; NULL: nothing is lazy */
 	char id[256];
+	int inventory; /* owned: both ends of the pipe, until it is fed; or -1 */
 	bool begun;
 	uint64_t started, gate_at, running_at;
 };
@@ -34,15 +38,24 @@ struct restore {
 	((struct restore){.hooks = HOOKS_INIT,                                                     \
 		.lazy = LAZY_SOCKET_INIT,                                                          \
 		.gate = HOOK_CALL_INIT,                                                            \
-		.runc = CHILD_INIT})
+		.runc = CHILD_INIT,                                                                \
+		.inventory = -1})
 
 /* Prepares the workplace, which was entered, for CRIU. @pager: where the memory of its processes
  * comes from, NULL when it is all in the images. */
 int restore_prepare(struct restore *r, struct pager *pager, const char *annotation, struct err *e);
 
-/* Restores the container from the images in directory @images up to the gate. */
-int restore_to_gate(struct restore *r, const char *id, const char *bundle, const char *images,
-	bool file_locks, struct waiter *w, struct err *e);
+/*
+ * Starts runc and CRIU. With @descriptors (runc's descriptors.json) before there are images: CRIU
+ * then waits at inventory.img, a pipe, for restore_feed(); else everything is in @images.
+ */
+int restore_start(struct restore *r, const struct runc_restore *o, const struct msg_bytes *descriptors,
+	struct waiter *w, struct err *e);
+
+/* All other images are in place: this is the inventory. */
+int restore_feed(struct restore *r, const struct buf *inventory, struct err *e);
+
+int restore_to_gate(struct restore *r, struct waiter *w, struct err *e);
 
 /* Lets it run; returns when it does. */
 int restore_open_gate(struct restore *r, struct waiter *w, struct err *e);

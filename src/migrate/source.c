@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/file.h"
 #include "check/check.h"
 #include "criu/images.h"
 #include "criu/workplace.h"
@@ -378,6 +379,21 @@ static int start_sender(struct source *s, struct err *e)
 	return 0;
 }
 
+/* runc's restore needs this one file before it starts CRIU, and it is known before the dump. */
+static int send_prepare(struct source *s, struct err *e)
+{
+	_cleanup_free_ char *text = NULL;
+	struct msg_prepare m;
+	size_t len;
+	int r = file_read(WORKPLACE_IMAGES "/" IMAGE_DESCRIPTORS, MSG_DESCRIPTORS_MAX, &text, &len);
+
+	if (r < 0)
+		return err_sys(e, -r, "reading runc's %s", IMAGE_DESCRIPTORS);
+	m.descriptors = (struct msg_bytes){text, len};
+	return send_control(s, MSG_PREPARE, &m, e);
+}
+
+/* Both sides start runc and CRIU now, so that their start costs no downtime. */
 static int run_prepare(void *ctx, struct err *e)
 {
 	struct source *s = ctx;
@@ -391,12 +407,14 @@ static int run_prepare(void *ctx, struct err *e)
 	if (r == 0)
 		r = dump_prepare(&s->dump, &s->facts.c, s->facts.config.criu_config, e);
 	if (r == 0)
-		r = send_control(s, MSG_PREPARE, NULL, e);
+		r = dump_start(&s->dump, s->facts.has_file_locks, &s->waiter, e);
+	if (r == 0)
+		r = send_prepare(s, e);
+	if (r == 0)
+		r = explain(s, open_channels(s, e), e);
 	if (r == 0)
 		r = wait_message(s, MSG_PREPARED, &m, e);
 	msg_done(&m);
-	if (r == 0)
-		r = explain(s, open_channels(s, e), e);
 	return r < 0 ? r : start_sender(s, e);
 }
 
@@ -404,6 +422,7 @@ static void undo_prepare(void *ctx)
 {
 	struct source *s = ctx;
 
+	dump_revoke(&s->dump);
 	journal_end(&s->journal);
 }
 
@@ -447,7 +466,7 @@ static int run_dump(void *ctx, struct err *e)
 	int r;
 
 	report_phase(s->report, "freeze", "the container stands still and is dumped");
-	r = dump_freeze(&s->dump, s->facts.has_file_locks, &s->waiter, e);
+	r = dump_freeze(&s->dump, e);
 	if (r == 0)
 		r = journal_step(&s->journal, "frozen", e);
 	if (r == 0)

@@ -372,11 +372,21 @@ static uint64_t physical_bytes(void)
 	return PAGES_TO_BYTES((uint64_t)sysconf(_SC_PHYS_PAGES));
 }
 
-static int run_prepare(void *ctx, struct err *e)
+static int start_restore(struct target *t, struct err *e)
 {
-	struct target *t = ctx;
-	int r = expect_message(t, MSG_PREPARE, deadline_in_ms(DECIDE_MS), e);
+	struct runc_restore o = {
+		.id = t->container,
+		.bundle = t->bundle,
+		.images = WORKPLACE_IMAGES,
+		.work = WORKPLACE_CRIU,
+		.lazy = true,
+		.file_locks = t->flags & OFFER_FILE_LOCKS,
+	};
+	struct msg m;
+	int r = wait_message(t, &m, deadline_in_ms(DECIDE_MS), e);
 
+	if (r == 0 && m.type != MSG_PREPARE)
+		r = err_set(e, ERR_PEER, EPROTO, "%s instead of PREPARE", msg_name(m.type));
 	if (r == 0)
 		r = journal_begin(&t->journal, t->id, false, t->container, t->control.peer, e);
 	if (r == 0)
@@ -386,17 +396,29 @@ static int run_prepare(void *ctx, struct err *e)
 	if (r == 0)
 		r = restore_prepare(&t->restore, t->pager, t->config.criu_config, e);
 	if (r == 0)
-		r = send_control(t, MSG_PREPARED, NULL, e);
+		r = restore_start(&t->restore, &o, &m.body.prepare.descriptors, &t->waiter, e);
+	msg_done(&m);
+	return r;
+}
+
+static int run_prepare(void *ctx, struct err *e)
+{
+	struct target *t = ctx;
+	int r = start_restore(t, e);
+
 	for (unsigned i = 0; r == 0 && i < t->streams + 1; i++)
 		r = accept_channel(t, e);
 	door_done(&t->door);
-	return r < 0 ? r : start_timer(t, e);
+	if (r == 0)
+		r = start_timer(t, e);
+	return r < 0 ? r : send_control(t, MSG_PREPARED, NULL, e);
 }
 
 static void undo_prepare(void *ctx)
 {
 	struct target *t = ctx;
 
+	restore_revoke(&t->restore);
 	journal_end(&t->journal);
 }
 
@@ -443,19 +465,6 @@ static int expect_pages(struct target *t, struct err *e)
 	free(vpids);
 	return r;
 }
-
-static int run_receive(void *ctx, struct err *e)
-{
-	struct target *t = ctx;
-	struct images_in in = {.dir = WORKPLACE_IMAGES, .fd = -1, .max_bytes = physical_bytes()};
-	int r = take_images(t, &in, e);
-
-	fd_close(&in.fd);
-	t->images_to = clock_now();
-	return r < 0 ? r : expect_pages(t, e);
-}
-
-/* --- restore ---------------------------------------------------------------------------------- */
 
 /* In the fault server's thread, which alone uses the urgent channel. */
 static int ask(void *ctx, const struct pager_wish *wish, struct err *e)
@@ -505,7 +514,10 @@ static int start_server(struct target *t, struct err *e)
 	c.watches[0] = (struct server_watch){
 		.fd = transport_fd(t->urgent.transport), .ready = on_urgent, .ctx = t};
 	r = server_start(&c, &t->server, e);
-	return r < 0 ? r : waiter_add(&t->waiter, server_event_fd(t->server), on_server, t);
+	if (r < 0)
+		return r;
+	server_give_way(t->server, true);
+	return waiter_add(&t->waiter, server_event_fd(t->server), on_server, t);
 }
 
 /* The restored sockets may be bound to it, so it must be here before; nobody answers for it on the
@@ -522,6 +534,45 @@ static int add_address(struct target *t, struct err *e)
 	t->address_ns = clock_now() - start;
 	return r < 0 ? err_sys(e, -r, "adding %s", t->address.text) : 0;
 }
+
+/* What CRIU needs here before it begins. */
+static int make_way(struct target *t, struct err *e)
+{
+	int r = add_address(t, e);
+
+	return r < 0 ? r : start_server(t, e);
+}
+
+static int run_receive(void *ctx, struct err *e)
+{
+	struct target *t = ctx;
+	struct images_in in;
+	int r;
+
+	images_in_init(&in, WORKPLACE_IMAGES, physical_bytes());
+	r = take_images(t, &in, e);
+	t->images_to = clock_now();
+	if (r == 0)
+		r = expect_pages(t, e);
+	if (r == 0)
+		r = make_way(t, e);
+	if (r == 0)
+		r = restore_feed(&t->restore, &in.inventory, e);
+	images_in_done(&in);
+	return r;
+}
+
+static void undo_receive(void *ctx)
+{
+	struct target *t = ctx;
+
+	restore_revoke(&t->restore);
+	if (t->address_added)
+		address_remove(&t->address);
+	t->address_added = false;
+}
+
+/* --- restore ---------------------------------------------------------------------------------- */
 
 /* Everything has been installed: what the fault server's event says. */
 static int wait_all_installed(struct target *t, uint64_t deadline, struct err *e)
@@ -552,13 +603,8 @@ static int send_phases(struct target *t, enum msg_type type, struct err *e)
 static int run_restore(void *ctx, struct err *e)
 {
 	struct target *t = ctx;
-	int r = add_address(t, e);
+	int r = restore_to_gate(&t->restore, &t->waiter, e);
 
-	if (r == 0)
-		r = start_server(t, e);
-	if (r == 0)
-		r = restore_to_gate(&t->restore, t->container, t->bundle, WORKPLACE_IMAGES,
-			t->flags & OFFER_FILE_LOCKS, &t->waiter, e);
 	if (r < 0)
 		return r;
 	pager_open(t->pager);
@@ -566,16 +612,6 @@ static int run_restore(void *ctx, struct err *e)
 	if (t->mode == MODE_STOP)
 		r = wait_all_installed(t, DEADLINE_NEVER, e);
 	return r < 0 ? r : send_phases(t, MSG_RESTORED, e);
-}
-
-static void undo_restore(void *ctx)
-{
-	struct target *t = ctx;
-
-	restore_revoke(&t->restore);
-	if (t->address_added)
-		address_remove(&t->address);
-	t->address_added = false;
 }
 
 /* --- commit ----------------------------------------------------------------------------------- */
@@ -589,6 +625,7 @@ static int run_commit(void *ctx, struct err *e)
 		r = journal_step(&t->journal, "owner", e);
 	if (r < 0)
 		return r;
+	server_give_way(t->server, false);
 	r = restore_open_gate(&t->restore, &t->waiter, e);
 	if (r < 0)
 		return r;
@@ -667,8 +704,8 @@ static int run_bye(void *ctx, struct err *e)
 static const struct stage stages[] = {
 	{"offer", run_offer, undo_offer},
 	{"prepare", run_prepare, undo_prepare},
-	{"receive", run_receive, NULL},
-	{"restore", run_restore, undo_restore},
+	{"receive", run_receive, undo_receive},
+	{"restore", run_restore, NULL},
 	{"commit", run_commit, NULL},
 	{"drain", run_drain, NULL},
 	{"bye", run_bye, NULL},

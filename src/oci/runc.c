@@ -7,10 +7,13 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <mntent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 
+#define RUNC_ROOT "/run/runc" /* runc(8), --root */
 #define OUTPUT_MAX (1u << 20)
 #define QUICK_MS 20000 /* for commands that only look or delete */
 
@@ -147,12 +150,38 @@ int runc_restore_start(const struct runc_restore *o, struct child *ret, struct e
 	return r < 0 ? err_sys(e, -r, "starting runc restore") : 0;
 }
 
+/*
+ * A restore that was killed leaves the root file system mounted in runc's directory of the
+ * container ("criu-root", in libcontainer/criu_linux.go), and "runc delete" removes that directory
+ * with everything below it: it would empty the container's root file system.
+ */
+static int detach_mounts(const char *id)
+{
+	char prefix[sizeof(RUNC_ROOT) + CONTAINER_ID_MAX + 8];
+	FILE *f = setmntent("/proc/self/mounts", "re");
+	struct mntent *m;
+	int r = 0;
+
+	if (!f)
+		return -errno;
+	snprintf(prefix, sizeof(prefix), "%s/%s/", RUNC_ROOT, id);
+	while ((m = getmntent(f)))
+		if (strncmp(m->mnt_dir, prefix, strlen(prefix)) == 0 &&
+			umount2(m->mnt_dir, MNT_DETACH) < 0 && errno != EINVAL)
+			r = -errno;
+	endmntent(f);
+	return r;
+}
+
 int runc_delete(const char *id, struct err *e)
 {
 	const char *argv[] = {"runc", "delete", "--force", id, NULL};
 	_cleanup_free_ char *out = NULL;
-	int r = child_run(argv, OUTPUT_MAX, &out, deadline_in_ms(QUICK_MS));
+	int r = detach_mounts(id);
 
+	if (r < 0)
+		return err_sys(e, -r, "unmounting what is left in %s/%s", RUNC_ROOT, id);
+	r = child_run(argv, OUTPUT_MAX, &out, deadline_in_ms(QUICK_MS));
 	if (r < 0)
 		return err_sys(e, -r, "runc delete %s", id);
 	if (r > 0)

@@ -89,6 +89,10 @@ static const struct field verdicts[] = {
 	FLIST(msg_verdicts, list, 64, &verdict_record),
 };
 
+static const struct field prepare[] = {
+	F(BLOB, msg_prepare, descriptors, MSG_DESCRIPTORS_MAX),
+};
+
 static const struct field image[] = {
 	F(STRING, msg_image, name, 255),
 	F(U64, msg_image, offset, U64_ANY),
@@ -166,7 +170,8 @@ static const struct layout layouts[] = {
 		RECORD(msg_offer, offer)},
 	[MSG_VERDICTS] = {"VERDICTS", ON(CHANNEL_CONTROL), TARGET, 2 * SMALL,
 		RECORD(msg_verdicts, verdicts)},
-	[MSG_PREPARE] = {"PREPARE", ON(CHANNEL_CONTROL), SOURCE, 0, NOTHING},
+	[MSG_PREPARE] = {"PREPARE", ON(CHANNEL_CONTROL), SOURCE, MSG_DESCRIPTORS_MAX + 4,
+		RECORD(msg_prepare, prepare)},
 	[MSG_PREPARED] = {"PREPARED", ON(CHANNEL_CONTROL), TARGET, 0, NOTHING},
 	[MSG_IMAGE] = {"IMAGE", ON(CHANNEL_CONTROL), SOURCE, DATA, RECORD(msg_image, image)},
 	[MSG_IMAGES_END] = {"IMAGES_END", ON(CHANNEL_CONTROL), SOURCE, SMALL,

@@ -24,6 +24,8 @@
 #define WIRE_ZEROS_MAX (1u << 20)
 #define WIRE_BLOCK_BYTES (2ull << 20) /* no PAGES crosses a multiple of this */
 
+#define MSG_DESCRIPTORS_MAX (64u * 1024)
+
 #define MSG_ID_LEN 16
 #define MSG_DIGEST_LEN 32
 
@@ -112,6 +114,10 @@ struct msg_verdicts {
 	struct msg_list list; /* struct msg_verdict */
 };
 
+struct msg_prepare {
+	struct msg_bytes descriptors; /* runc's descriptors.json */
+};
+
 struct msg_image {
 	struct msg_bytes name;
 	uint64_t offset, total;
@@ -173,6 +179,7 @@ union msg_body {
 	struct msg_hello hello;
 	struct msg_offer offer;
 	struct msg_verdicts verdicts;
+	struct msg_prepare prepare;
 	struct msg_image image;
 	struct msg_images_end images_end;
 	struct msg_phases phases;

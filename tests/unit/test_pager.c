@@ -216,6 +216,29 @@ static void touched_pages_are_asked_for_once(void **state)
 	tear_down(&s);
 }
 
+/* CRIU touches a few pages while it restores, when other regions aren't in place yet. */
+static void touched_before_opening_gets_that_page_alone(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	set_up(&s, 600, EVENTS);
+	put_pages(&s, 0, 100);
+	start(&s);
+	assert_true(is_page(s.mem + PAGES_TO_BYTES(5), 5));
+	assert_true(is_page(s.mem + PAGES_TO_BYTES(300), 300));
+	assert_int_equal(s.asked[300], 1);
+	assert_int_equal(s.asked[301], 0);
+	assert_int_equal(pager_stats(s.pager).pending, 598);
+	put_pages(&s, 0, 600);
+	pager_open(s.pager);
+	server_wake(s.server);
+	wait_done(&s);
+	for (uint32_t i = 0; i < 600; i++)
+		assert_true(is_page(s.mem + PAGES_TO_BYTES(i), i));
+	tear_down(&s);
+}
+
 static void *touch_first(void *arg)
 {
 	struct scene *s = arg;
@@ -404,6 +427,7 @@ int main(void)
 		cmocka_unit_test(arrived_before_opening_is_installed),
 		cmocka_unit_test(arriving_while_open_goes_straight_in),
 		cmocka_unit_test(touched_pages_are_asked_for_once),
+		cmocka_unit_test(touched_before_opening_gets_that_page_alone),
 		cmocka_unit_test(missing_page_blocks_and_never_reads_as_zero),
 		cmocka_unit_test(pages_outside_the_lazy_set_read_as_zero),
 		cmocka_unit_test(last_version_counts_until_installed),
