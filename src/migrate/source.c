@@ -54,6 +54,7 @@ struct source {
 	struct host_facts host;
 	struct container_facts facts;
 	struct address address;
+	int announcer; /* owned */
 	bool has_address, address_removed;
 
 	struct identity identity;
@@ -243,7 +244,11 @@ static int check_here(struct source *s, struct err *e)
 	if (r < 0 || !s->facts.config.address)
 		return r;
 	s->has_address = true;
-	return address_parse(s->facts.config.address, &s->address, e);
+	r = address_parse(s->facts.config.address, &s->address, e);
+	if (r < 0)
+		return r;
+	s->announcer = address_announcer(&s->address);
+	return s->announcer < 0 ? err_sys(e, -s->announcer, "socket for announcements") : 0;
 }
 
 static int connect_target(struct source *s, struct err *e)
@@ -591,7 +596,7 @@ static void undo_send(void *ctx)
 	if (!s->address_removed)
 		return;
 	address_add(&s->address);
-	address_announce(&s->address);
+	address_announce(&s->address, s->announcer);
 }
 
 /* --- commit ----------------------------------------------------------------------------------- */
@@ -760,6 +765,7 @@ static void source_done(struct source *s)
 	identity_done(&s->identity);
 	container_facts_done(&s->facts);
 	fd_close(&s->signals);
+	fd_close(&s->announcer);
 	free(s);
 }
 
@@ -775,7 +781,7 @@ int source_run(const struct source_options *o, struct report *report, struct err
 	s->why = e;
 	s->started = clock_now();
 	s->dump = DUMP_INIT;
-	s->signals = -1;
+	s->signals = s->announcer = -1;
 	s->owner = OWNER_HERE;
 	r = getrandom(s->id, sizeof(s->id), 0) == sizeof(s->id) ? 0 : err_sys(e, errno, "random id");
 	if (r == 0)

@@ -66,6 +66,7 @@ struct target {
 	struct waiter waiter;
 	int signals, timer;
 	struct address address;
+	int announcer; /* owned */
 	bool has_address, address_added;
 	struct restore restore;
 	struct pager *pager;
@@ -225,7 +226,11 @@ static int keep_config(struct target *t, const struct msg_offer *m, struct err *
 	if (r < 0 || !t->config.address)
 		return r;
 	t->has_address = true;
-	return address_parse(t->config.address, &t->address, e);
+	r = address_parse(t->config.address, &t->address, e);
+	if (r < 0)
+		return r;
+	t->announcer = address_announcer(&t->address);
+	return t->announcer < 0 ? err_sys(e, -t->announcer, "socket for announcements") : 0;
 }
 
 static int send_verdicts(struct target *t, const struct verdicts *l, struct err *e)
@@ -631,7 +636,7 @@ static int run_commit(void *ctx, struct err *e)
 		return r;
 	t->owner = true;
 	if (t->has_address)
-		address_announce(&t->address);
+		address_announce(&t->address, t->announcer);
 	say(t, "runs here");
 	return send_phases(t, MSG_RUNNING, e);
 }
@@ -648,7 +653,7 @@ static int announce_again(struct target *t, struct err *e)
 
 		if (r < 0 && r != -ETIMEDOUT)
 			return r;
-		address_announce(&t->address);
+		address_announce(&t->address, t->announcer);
 	}
 	return 0;
 }
@@ -766,6 +771,7 @@ static void target_done(struct target *t)
 	oci_config_done(&t->config);
 	fd_close(&t->signals);
 	fd_close(&t->timer);
+	fd_close(&t->announcer);
 	free(t);
 }
 
@@ -789,7 +795,7 @@ int target_run(struct transport *transport, const struct identity *self, struct 
 	t->self = self;
 	t->door = DOOR_INIT;
 	t->restore = RESTORE_INIT;
-	t->signals = t->timer = -1;
+	t->signals = t->timer = t->announcer = -1;
 	t->has_key = transport_fingerprint(transport, t->peer_key);
 	channel_init(&t->control, transport, CHANNEL_CONTROL, false);
 	if (getrandom(t->token, sizeof(t->token), 0) == sizeof(t->token))

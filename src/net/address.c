@@ -156,20 +156,19 @@ static int hardware_address(const struct address *a, uint8_t ret[static ETH_ALEN
 	return 0;
 }
 
-static int send_frame(const struct address *a, const void *frame, size_t len)
+static int send_frame(const struct address *a, int fd, const void *frame, size_t len)
 {
 	struct sockaddr_ll to = {.sll_family = AF_PACKET,
 		.sll_ifindex = (int)if_nametoindex(a->interface),
 		.sll_halen = ETH_ALEN};
-	_cleanup_close_ int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 
 	memset(to.sll_addr, 0xff, ETH_ALEN);
-	if (fd < 0 || sendto(fd, frame, len, 0, (struct sockaddr *)&to, sizeof(to)) < 0)
+	if (sendto(fd, frame, len, 0, (struct sockaddr *)&to, sizeof(to)) < 0)
 		return -errno;
 	return 0;
 }
 
-static int announce_v4(const struct address *a)
+static int announce_v4(const struct address *a, int fd)
 {
 	struct arp_frame f = {
 		.eth = {.ether_type = htons(ETHERTYPE_ARP)},
@@ -184,16 +183,16 @@ static int announce_v4(const struct address *a)
 	memcpy(f.eth.ether_shost, f.sender_mac, ETH_ALEN);
 	memcpy(f.sender_ip, a->bytes, 4);
 	memcpy(f.target_ip, a->bytes, 4);
-	r = send_frame(a, &f, sizeof(f));
+	r = send_frame(a, fd, &f, sizeof(f));
 	if (r < 0)
 		return r;
 	/* Some listen to replies only. */
 	f.arp.ar_op = htons(ARPOP_REPLY);
 	memset(f.target_mac, 0xff, ETH_ALEN);
-	return send_frame(a, &f, sizeof(f));
+	return send_frame(a, fd, &f, sizeof(f));
 }
 
-static int announce_v6(const struct address *a)
+static int announce_v6(const struct address *a, int fd)
 {
 	struct {
 		struct nd_neighbor_advert na;
@@ -202,13 +201,10 @@ static int announce_v6(const struct address *a)
 	} __attribute__((packed)) m = {0};
 	struct sockaddr_in6 all = {.sin6_family = AF_INET6,
 		.sin6_scope_id = if_nametoindex(a->interface)};
-	_cleanup_close_ int fd = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMPV6);
 	int hops = 255, index = (int)all.sin6_scope_id, r = hardware_address(a, m.mac);
 
 	if (r < 0)
 		return r;
-	if (fd < 0)
-		return -errno;
 	inet_pton(AF_INET6, "ff02::1", &all.sin6_addr);
 	m.na.nd_na_type = ND_NEIGHBOR_ADVERT;
 	m.na.nd_na_flags_reserved = ND_NA_FLAG_OVERRIDE;
@@ -222,7 +218,15 @@ static int announce_v6(const struct address *a)
 	return 0;
 }
 
-int address_announce(const struct address *a)
+int address_announcer(const struct address *a)
 {
-	return a->family == AF_INET ? announce_v4(a) : announce_v6(a);
+	int fd = a->family == AF_INET ? socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)
+				      : socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMPV6);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int address_announce(const struct address *a, int announcer)
+{
+	return a->family == AF_INET ? announce_v4(a, announcer) : announce_v6(a, announcer);
 }

@@ -35,9 +35,13 @@ int address_add(const struct address *a);
 /* Removes it; one that isn't there is fine. 0 or -errno. */
 int address_remove(const struct address *a);
 
+/* A socket for announcements, the caller's; or -errno. Made ahead and closed late: closing a packet
+ * socket takes the kernel 10 ms and more (it waits until no processor uses it). */
+int address_announcer(const struct address *a);
+
 /*
  * Tells the segment that the address is here: a gratuitous ARP request and reply (RFC 5227,
  * section 3), or an unsolicited neighbour advertisement (RFC 4861, 7.2.6). Caches can miss one:
  * call it several times, at growing intervals. 0 or -errno.
  */
-int address_announce(const struct address *a);
+int address_announce(const struct address *a, int announcer);
