@@ -22,7 +22,6 @@ struct stream {
 	struct sender *sender;
 	size_t index;
 	pthread_t thread;
-	struct thread_priority priority;
 	bool started;
 	struct page_sink sink;
 	struct codec *codec;
@@ -193,7 +192,8 @@ static void *run_stream(void *arg)
 	const struct job *j;
 	int r = 0;
 
-	thread_priority_begin(&t->priority);
+	/* Whoever waits, waits for CRIU or for the container: bulk is what the rest is used for. */
+	thread_give_way();
 	while (r == 0 && (j = next_job(t)))
 		for (size_t i = 0; i < j->ranges.n && r == 0; i++)
 			r = send_range(t, j->process, j->ranges.v[i], &e);
@@ -316,12 +316,6 @@ void sender_pause(struct sender *s, bool on)
 	s->paused = on;
 	pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
-}
-
-void sender_give_way(struct sender *s, bool on)
-{
-	for (size_t i = 0; i < s->n_streams; i++)
-		thread_priority_set(&s->streams[i].priority, on);
 }
 
 int sender_event_fd(const struct sender *s)

@@ -51,9 +51,6 @@ void sender_finish(struct sender *s);
 /* Holds the streams between two chunks, to leave the link to something more urgent. */
 void sender_pause(struct sender *s, bool on);
 
-/* Lets the streams give way to other processes on this host, such as a dump that all wait for. */
-void sender_give_way(struct sender *s, bool on);
-
 /* Readable when every stream has ended or one has failed. Owned by the sender. */
 int sender_event_fd(const struct sender *s);
 

@@ -19,7 +19,7 @@
 struct worker {
 	struct channel channel; /* owned; the thread's alone */
 	pthread_t thread;
-	struct thread_priority priority;
+	bool gives_way;
 	int stop, event; /* owned eventfds */
 	pthread_mutex_t lock; /* of the two below */
 	struct err error;
@@ -57,7 +57,8 @@ static void *worker_run(void *arg)
 	struct err e = ERR_INIT;
 	int r;
 
-	thread_priority_begin(&w->priority);
+	if (w->gives_way)
+		thread_give_way();
 	do {
 		r = channel_wait(&w->channel, w->stop, DEADLINE_NEVER);
 		if (r == 0)
@@ -201,6 +202,7 @@ int receiver_start(struct channel *c, struct pager *p, struct receiver **ret, st
 		return err_sys(e, ENOMEM, "receiver");
 	}
 	r->pager = p;
+	r->worker.gives_way = true;
 	error = worker_start(&r->worker, c, receiver_take, r, e);
 	if (error < 0) {
 		free(r);
@@ -208,11 +210,6 @@ int receiver_start(struct channel *c, struct pager *p, struct receiver **ret, st
 	}
 	*ret = r;
 	return 0;
-}
-
-void receiver_give_way(struct receiver *r, bool on)
-{
-	thread_priority_set(&r->worker.priority, on);
 }
 
 int receiver_event_fd(const struct receiver *r)

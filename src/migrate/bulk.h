@@ -26,9 +26,6 @@ struct receiver;
 /* Takes over @c, also on failure. What arrives goes to @p. */
 int receiver_start(struct channel *c, struct pager *p, struct receiver **ret, struct err *e);
 
-/* Lets it give way to other processes on this host, such as the restore that all wait for. */
-void receiver_give_way(struct receiver *r, bool on);
-
 /* Readable when the stream has ended or failed. */
 int receiver_event_fd(const struct receiver *r);
 

@@ -379,7 +379,6 @@ static int start_sender(struct source *s, struct err *e)
 	r = sender_new(sinks, s->n_bulk, &s->sender, e);
 	if (r < 0)
 		return r;
-	sender_give_way(s->sender, true);
 	waiter_add(&s->waiter, sender_event_fd(s->sender), on_sender, s);
 	return 0;
 }
@@ -640,7 +639,6 @@ static int run_drain(void *ctx, struct err *e)
 	struct msg m = MSG_INIT;
 	int r;
 
-	sender_give_way(s->sender, false);
 	report_phase(s->report, "drain", "it runs there; the rest of the memory follows");
 	r = wait_message(s, MSG_DRAINED, &m, e);
 	s->drained = clock_now();

@@ -356,7 +356,6 @@ static int accept_channel(struct target *t, struct err *e)
 	r = receiver_start(&c, t->pager, slot, e);
 	if (r < 0)
 		return r;
-	receiver_give_way(*slot, true);
 	waiter_add(&t->waiter, receiver_event_fd(*slot), on_receiver, *slot);
 	return 0;
 }
@@ -679,8 +678,6 @@ static int run_drain(void *ctx, struct err *e)
 	struct target *t = ctx;
 	int r;
 
-	for (unsigned i = 0; i < t->streams; i++)
-		receiver_give_way(t->receivers[i], false);
 	r = restore_finish(&t->restore, &t->waiter, e);
 
 	if (r == 0)
