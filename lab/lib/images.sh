@@ -10,7 +10,7 @@ PLAYER_IMAGE=$CACHE/player-2
 DATA_IMAGE=$CACHE/nexuiz-1
 TOOLS=$CACHE/tools
 
-LAB_PACKAGES=(mmdebstrap iproute2 util-linux jq gcc libc6-dev openssl zip unzip ethtool procps nftables)
+LAB_PACKAGES=(mmdebstrap iproute2 util-linux jq gcc libc6-dev openssl zip unzip ethtool procps bsdextrautils)
 
 # The Debian mirror that this machine itself uses.
 mirror() {
