@@ -5,7 +5,7 @@
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 BUILD_PACKAGES=(gcc libc6-dev meson ninja-build pkg-config libssl-dev libzstd-dev libjansson-dev
-	libmnl-dev libinih-dev protobuf-c-compiler libprotobuf-c-dev libsystemd-dev)
+	libmnl-dev libinih-dev protobuf-c-compiler libprotobuf-c-dev libsystemd-dev zlib1g-dev)
 
 die() {
 	printf '%s: %s\n' "$(basename "$0")" "$*" >&2

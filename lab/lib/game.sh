@@ -73,7 +73,7 @@ workload_bundle() {
 	local name=$1
 	shift
 	case $name in
-	ddnet) bundle ddnet "$GAME_IMAGE" "/tmp /run /root" "" /usr/games/ddnet-server \
+	ddnet) bundle ddnet "$GAME_IMAGE" "/tmp /run /root" "" /usr/games/DDNet-Server \
 		"sv_port 8303;sv_register 0;sv_map dm1" ;;
 	tree | mem | bigtmpfs)
 		tiny_rootfs

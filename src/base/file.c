@@ -129,6 +129,16 @@ int file_write_atomic(const char *path, const void *data, size_t len, mode_t mod
 	return sync_parent(path);
 }
 
+int file_write_program(const char *path, const void *start, const void *end)
+{
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0700);
+
+	if (fd < 0)
+		return -errno;
+	return fd_write_all(fd, start, (size_t)((const char *)end - (const char *)start),
+		DEADLINE_NEVER);
+}
+
 int dir_make(const char *path, mode_t mode)
 {
 	_cleanup_free_ char *copy = strdup(path);

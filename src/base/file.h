@@ -19,6 +19,9 @@ int file_poke(const char *path, const char *text);
 /* Replaces @path atomically: temporary file beside it, fsync, rename, fsync of the directory. */
 int file_write_atomic(const char *path, const void *data, size_t len, mode_t mode);
 
+/* Writes a new program that only its owner may run: the bytes from @start up to @end. */
+int file_write_program(const char *path, const void *start, const void *end);
+
 /* mkdir -p; existing directories are fine and keep their mode. */
 int dir_make(const char *path, mode_t mode);
 

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,16 +20,6 @@
 
 /* The program's file, see hook_program.c and this directory's meson.build. */
 extern const unsigned char hook_program_start[], hook_program_end[];
-
-static int write_program(const char *path)
-{
-	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0700);
-
-	if (fd < 0)
-		return -errno;
-	return fd_write_all(fd, hook_program_start, (size_t)(hook_program_end - hook_program_start),
-		DEADLINE_NEVER);
-}
 
 static int listen_at(const char *path)
 {
@@ -52,7 +43,7 @@ int hooks_open(struct hooks *h, const char *dir, struct err *e)
 	if (snprintf(h->socket, sizeof(h->socket), "%s/hook.sock", dir) >= (int)sizeof(h->socket))
 		return err_sys(e, ENAMETOOLONG, "socket in %s", dir);
 	snprintf(h->program, sizeof(h->program), "%s/hook", dir);
-	r = write_program(h->program);
+	r = file_write_program(h->program, hook_program_start, hook_program_end);
 	if (r < 0)
 		return err_sys(e, -r, "writing %s", h->program);
 	h->listener = listen_at(h->socket);

@@ -19,6 +19,9 @@
 #define OUR_CONFIG WORKPLACE_DIR "/criu.conf"
 #define CONFIG_MAX 65536
 
+/* gzip_program.c, see this directory's meson.build. */
+extern const unsigned char gzip_program_start[], gzip_program_end[];
+
 int workplace_enter(struct err *e)
 {
 	int r;
@@ -33,9 +36,11 @@ int workplace_enter(struct err *e)
 		return err_sys(e, errno, "detaching the mount namespace");
 	if (mount("godwit", WORKPLACE_DIR, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0700,size=75%") < 0)
 		return err_sys(e, errno, "tmpfs at %s", WORKPLACE_DIR);
-	if (mkdir(WORKPLACE_IMAGES, 0700) < 0 || mkdir(WORKPLACE_CRIU, 0700) < 0)
+	if (mkdir(WORKPLACE_IMAGES, 0700) < 0 || mkdir(WORKPLACE_CRIU, 0700) < 0 ||
+		mkdir(WORKPLACE_PROGRAMS, 0700) < 0)
 		return err_sys(e, errno, "directories in %s", WORKPLACE_DIR);
-	return 0;
+	r = file_write_program(WORKPLACE_PROGRAMS "/gzip", gzip_program_start, gzip_program_end);
+	return r < 0 ? err_sys(e, -r, "programs in %s", WORKPLACE_DIR) : 0;
 }
 
 static int write_config(const char *original, const char *options)

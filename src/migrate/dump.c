@@ -85,20 +85,23 @@ static int wait_hook(struct dump *d, const char *action, uint64_t deadline, stru
 	return err_set(e, ERR_LOCAL, EPROTO, "CRIU reached %s before %s", ret->action, action);
 }
 
-int dump_start(struct dump *d, bool file_locks, struct waiter *w, struct err *e)
+int dump_start(struct dump *d, const struct dump_options *o, struct waiter *w, struct err *e)
 {
-	struct runc_checkpoint o = {
+	struct runc_checkpoint c = {
 		.id = d->container->id,
-		.images = WORKPLACE_IMAGES,
+		.images = o->images,
 		.work = WORKPLACE_CRIU,
-		.lazy = true,
-		.file_locks = file_locks,
+		.lazy = o->lazy,
+		.file_locks = o->file_locks,
+		.leave_running = o->leave_running,
+		.programs = WORKPLACE_PROGRAMS,
 	};
-	int r = free_port(&o.lazy_port);
+	int r = o->lazy ? free_port(&c.lazy_port) : 0;
 
+	d->o = o;
 	if (r < 0)
 		return err_sys(e, -r, "port for CRIU");
-	r = runc_checkpoint_start(&o, &d->runc, e);
+	r = runc_checkpoint_start(&c, &d->runc, e);
 	return r < 0 ? r : wait_hook(d, "pre-dump", deadline_in_ms(START_MS), w, &d->held, e);
 }
 
@@ -150,9 +153,15 @@ int dump_finish(struct dump *d, struct err *e)
 	int r;
 
 	let_criu_leave(d, true);
+	if (!d->o->lazy && child_exit_code(&d->runc) != 0)
+		return dump_failed(d, e);
+	if (d->o->leave_running) {
+		dump_revoke(d);
+		return 0;
+	}
 	r = cgroup_kill(d->container->cgroup, deadline_in_ms(LEAVE_MS));
 	if (r < 0)
-		return err_sys(e, -r, "ending the source's processes");
+		return err_sys(e, -r, "ending the container's processes");
 	d->frozen = false;
 	return runc_delete(d->container->id, e);
 }

@@ -11,17 +11,26 @@
 #include <stdint.h>
 
 /*
- * A lazy dump that is held at the end, with the container frozen, until it is finished or revoked.
+ * A dump that is held at the end, with the container frozen, until it is finished or revoked.
  *
  * CRIU calls back at three points. At pre-dump it has not touched anything: godwit freezes the
  * container there, so that starting runc and CRIU costs no downtime and CRIU leaves it frozen
  * whatever happens. At post-dump all images are written; there CRIU waits for an answer for as
- * long as the hand-over takes. Yes at post-dump and no at status-ready makes CRIU fail and leave
- * without ever opening its page server to anyone, with the container's network still locked;
- * no at both unlocks it as well. If this process dies the answer is no.
+ * long as the hand-over takes. Yes at post-dump makes CRIU end the container (or leave it running, as told);
+ * no makes it fail and leave everything as it was. After a lazy dump it would then serve the pages
+ * itself: it calls at status-ready, where the answer is always no, so that it leaves without ever
+ * opening its page server to anyone. If this process dies all answers are no.
  */
 
+struct dump_options {
+	const char *images;
+	bool lazy;	    /* private memory stays where it is, for godwit to read */
+	bool file_locks;
+	bool leave_running; /* after dump_finish(), too */
+};
+
 struct dump {
+	const struct dump_options *o; /* borrowed */
 	const struct container *container; /* borrowed */
 	struct hooks hooks;
 	struct hook_call held; /* post-dump, unanswered */
@@ -38,14 +47,14 @@ struct dump {
 int dump_prepare(struct dump *d, const struct container *c, const char *annotation, struct err *e);
 
 /* Starts CRIU, which waits at pre-dump; the container runs on. */
-int dump_start(struct dump *d, bool file_locks, struct waiter *w, struct err *e);
+int dump_start(struct dump *d, const struct dump_options *o, struct waiter *w, struct err *e);
 
 int dump_freeze(struct dump *d, struct err *e);
 
-/* Lets CRIU dump; afterwards its images are complete in the workplace. */
+/* Lets CRIU dump; afterwards its images are complete. */
 int dump_write(struct dump *d, struct waiter *w, struct err *e);
 
-/* The container has a new owner: ends it here. */
+/* The container has a new owner, or is safely kept: ends it here, or lets it run on, as told. */
 int dump_finish(struct dump *d, struct err *e);
 
 /* As if nothing had been: the container runs again. Bears a dump in any state. */

@@ -70,6 +70,7 @@ struct source {
 	struct waiter waiter;
 	int signals;
 	struct journal journal;
+	struct dump_options dump_options;
 	struct dump dump;
 	struct space space;
 	struct ranges *sent; /* of each process of space: before the dump */
@@ -404,6 +405,8 @@ static int run_prepare(void *ctx, struct err *e)
 	struct msg m = MSG_INIT;
 	int r;
 
+	s->dump_options = (struct dump_options){
+		.images = WORKPLACE_IMAGES, .lazy = true, .file_locks = s->facts.has_file_locks};
 	report_phase(s->report, "prepare", "both sides make ready");
 	r = journal_begin(&s->journal, s->id, true, s->facts.c.id, s->o->target, e);
 	if (r == 0)
@@ -411,7 +414,7 @@ static int run_prepare(void *ctx, struct err *e)
 	if (r == 0)
 		r = dump_prepare(&s->dump, &s->facts.c, s->facts.config.criu_config, e);
 	if (r == 0)
-		r = dump_start(&s->dump, s->facts.has_file_locks, &s->waiter, e);
+		r = dump_start(&s->dump, &s->dump_options, &s->waiter, e);
 	if (r == 0)
 		r = send_prepare(s, e);
 	if (r == 0)

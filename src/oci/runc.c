@@ -10,6 +10,7 @@
 #include <mntent.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 
@@ -97,11 +98,13 @@ int runc_state(const char *id, struct container *ret, struct err *e)
 int runc_checkpoint_start(const struct runc_checkpoint *c, struct child *ret, struct err *e)
 {
 	const char *argv[24];
-	char server[32];
+	char server[32], path[4096];
+	const char *const env[] = {path, NULL};
 	size_t n = 0;
-	struct child_opts o = {.argv = argv, .capture = true};
+	struct child_opts o = {.argv = argv, .capture = true, .setenv = c->programs ? env : NULL};
 	int r;
 
+	snprintf(path, sizeof(path), "PATH=%s:%s", c->programs ? c->programs : "", getenv("PATH"));
 	argv[n++] = "runc";
 	argv[n++] = "checkpoint";
 	argv[n++] = "--image-path";

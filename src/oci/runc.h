@@ -31,6 +31,7 @@ struct runc_checkpoint {
 	bool lazy;	      /* needs an unused TCP port of 127.0.0.1 below */
 	uint16_t lazy_port;
 	bool leave_running, file_locks;
+	const char *programs; /* a directory where CRIU finds programs before others, or NULL */
 };
 
 /* Starts "runc checkpoint"; the caller waits for it. */
