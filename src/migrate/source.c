@@ -22,19 +22,19 @@
 #include "migrate/images.h"
 #include "migrate/journal.h"
 #include "migrate/link.h"
+#include "migrate/signals.h"
 #include "migrate/stage.h"
+#include "migrate/verdicts.h"
 #include "migrate/wait.h"
 #include "net/address.h"
 #include "oci/cgroup.h"
 #include "sync/digest.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #define CONNECT_MS 10000
@@ -68,7 +68,7 @@ struct source {
 	struct channel urgent;
 
 	struct waiter waiter;
-	int signals;
+	struct signals signals;
 	struct journal journal;
 	struct dump_options dump_options;
 	struct dump dump;
@@ -85,20 +85,6 @@ struct source {
 };
 
 /* --- keeping an eye on the others ------------------------------------------------------------ */
-
-static int on_signal(void *ctx, struct err *e)
-{
-	struct source *s = ctx;
-	struct signalfd_siginfo info;
-
-	if (read(s->signals, &info, sizeof(info)) != sizeof(info))
-		return 0;
-	if (s->owner != OWNER_HERE) {
-		report_note(s->report, "the container has moved already: finishing");
-		return 0;
-	}
-	return err_set(e, ERR_CANCELLED, ECANCELED, "interrupted");
-}
 
 static int on_sender(void *ctx, struct err *e)
 {
@@ -212,25 +198,6 @@ static int send_control(struct source *s, enum msg_type type, const void *body, 
 
 /* --- check ------------------------------------------------------------------------------------ */
 
-static int show_verdicts(struct source *s, const struct verdicts *l, struct err *e)
-{
-	static const enum report_level levels[] = {
-		[CHECK_OK] = REPORT_OK, [CHECK_WARN] = REPORT_WARN, [CHECK_NO] = REPORT_NO};
-	const struct verdict *no = NULL;
-
-	for (size_t i = 0; i < l->n; i++) {
-		const struct verdict *v = &l->v[i];
-
-		report_check(s->report, v->name, levels[v->level], v->reason, v->remedy);
-		if (v->level == CHECK_NO && !no)
-			no = v;
-	}
-	if (!no)
-		return 0;
-	err_set(e, ERR_REFUSED, EPERM, "%s: %s", no->name, no->reason);
-	return err_remedy(e, "%s", no->remedy);
-}
-
 static int check_here(struct source *s, struct err *e)
 {
 	struct verdicts *l = calloc(1, sizeof(*l));
@@ -240,7 +207,7 @@ static int check_here(struct source *s, struct err *e)
 		return err_sys(e, ENOMEM, "checks");
 	check_host(&s->host, l);
 	check_container(&s->facts, l);
-	r = show_verdicts(s, l, e);
+	r = verdicts_report(l, NULL, s->report, e);
 	free(l);
 	if (r < 0 || !s->facts.config.address)
 		return r;
@@ -300,30 +267,6 @@ static int send_offer(struct source *s, struct err *e)
 	return send_control(s, MSG_OFFER, &m, e);
 }
 
-static int take_verdicts(struct source *s, struct err *e)
-{
-	struct verdicts *l = calloc(1, sizeof(*l));
-	struct msg m = MSG_INIT;
-	int r;
-
-	if (!l)
-		return err_sys(e, ENOMEM, "checks");
-	r = channel_expect(&s->control, MSG_VERDICTS, &m, deadline_in_ms(CHECK_MS), e);
-	if (r == 0) {
-		const struct msg_verdict *v = m.body.verdicts.list.v;
-
-		memcpy(s->token, m.body.verdicts.token, MSG_ID_LEN);
-		for (size_t i = 0; i < m.body.verdicts.list.n; i++)
-			verdict_add(l, msg_text(&v[i].name), (enum check_level)v[i].level,
-				msg_text(&v[i].remedy), "%s: %s", s->control.peer,
-				msg_text(&v[i].reason));
-		r = show_verdicts(s, l, e);
-	}
-	msg_done(&m);
-	free(l);
-	return r;
-}
-
 static int run_check(void *ctx, struct err *e)
 {
 	struct source *s = ctx;
@@ -343,7 +286,8 @@ static int run_check(void *ctx, struct err *e)
 	if (r == 0)
 		r = send_offer(s, e);
 	if (r == 0)
-		r = take_verdicts(s, e);
+		r = verdicts_receive(
+			&s->control, deadline_in_ms(CHECK_MS), s->token, s->report, e);
 	return r < 0 ? r : s->o->dry_run;
 }
 
@@ -620,6 +564,7 @@ static int run_commit(void *ctx, struct err *e)
 	if (r < 0)
 		return r;
 	s->owner = OWNER_UNKNOWN;
+	s->signals.ignore = true;
 	r = send_control(s, MSG_COMMIT, NULL, e);
 	if (r == 0)
 		r = wait_message(s, MSG_RUNNING, &m, e);
@@ -732,20 +677,6 @@ static void summarize(struct source *s)
 	report_summary(s->report, &sum);
 }
 
-static int watch_signals(struct source *s, struct err *e)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (s->signals < 0)
-		return err_sys(e, errno, "signals");
-	return waiter_add(&s->waiter, s->signals, on_signal, s);
-}
-
 /* Threads first, then what they use. */
 static void source_done(struct source *s)
 {
@@ -765,7 +696,7 @@ static void source_done(struct source *s)
 	peers_done(&s->peers);
 	identity_done(&s->identity);
 	container_facts_done(&s->facts);
-	fd_close(&s->signals);
+	signals_done(&s->signals);
 	fd_close(&s->announcer);
 	free(s);
 }
@@ -782,11 +713,11 @@ int source_run(const struct source_options *o, struct report *report, struct err
 	s->why = e;
 	s->started = clock_now();
 	s->dump = DUMP_INIT;
-	s->signals = s->announcer = -1;
+	s->signals.fd = s->announcer = -1;
 	s->owner = OWNER_HERE;
 	r = getrandom(s->id, sizeof(s->id), 0) == sizeof(s->id) ? 0 : err_sys(e, errno, "random id");
 	if (r == 0)
-		r = watch_signals(s, e);
+		r = signals_watch(&s->signals, &s->waiter, e);
 	if (r == 0)
 		r = stages_walk(stages, COUNT(stages), s, is_revocable, e);
 	if (r == 0 && !o->dry_run)

@@ -20,6 +20,7 @@
 #include "migrate/images.h"
 #include "migrate/journal.h"
 #include "migrate/restore.h"
+#include "migrate/signals.h"
 #include "migrate/stage.h"
 #include "migrate/wait.h"
 #include "net/address.h"
@@ -27,13 +28,11 @@
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -64,7 +63,8 @@ struct target {
 	struct door door;
 	struct journal journal;
 	struct waiter waiter;
-	int signals, timer;
+	struct signals signals;
+	int timer;
 	struct address address;
 	int announcer; /* owned */
 	bool has_address, address_added;
@@ -98,16 +98,6 @@ static int send_control(struct target *t, enum msg_type type, const void *body, 
 }
 
 /* --- keeping an eye on the others ------------------------------------------------------------ */
-
-static int on_signal(void *ctx, struct err *e)
-{
-	struct target *t = ctx;
-	struct signalfd_siginfo info;
-
-	if (read(t->signals, &info, sizeof(info)) != sizeof(info) || t->owner)
-		return 0;
-	return err_set(e, ERR_CANCELLED, ECANCELED, "the agent was told to stop");
-}
 
 /* The source is told twice a second that this side lives, and how far it is. */
 static int on_timer(void *ctx, struct err *e)
@@ -274,6 +264,23 @@ static int judge(struct target *t, const struct msg_offer *m, struct err *e)
 	return r < 0 ? r : ends;
 }
 
+/* Only this host is asked for. */
+static int answer_check(struct target *t, struct err *e)
+{
+	struct verdicts *l = calloc(1, sizeof(*l));
+	struct host_facts *here = calloc(1, sizeof(*here));
+	int r = l && here ? 0 : err_sys(e, ENOMEM, "checks");
+
+	if (r == 0) {
+		host_facts_read(here);
+		check_host(here, l);
+		r = send_verdicts(t, l, e);
+	}
+	free(here);
+	free(l);
+	return r < 0 ? r : 1;
+}
+
 static int run_offer(void *ctx, struct err *e)
 {
 	static const uint8_t no_token[MSG_ID_LEN];
@@ -284,9 +291,13 @@ static int run_offer(void *ctx, struct err *e)
 	if (r == 0 && t->control.kind != CHANNEL_CONTROL)
 		r = err_set(e, ERR_PEER, EPROTO, "a new migration begins with its control channel");
 	if (r == 0)
-		r = channel_expect(&t->control, MSG_OFFER, &m, deadline_in_ms(DECIDE_MS), e);
-	if (r == 0)
+		r = channel_recv(&t->control, &m, deadline_in_ms(DECIDE_MS), e);
+	if (r == 0 && m.type == MSG_OFFER)
 		r = judge(t, &m.body.offer, e);
+	else if (r == 0 && m.type == MSG_CHECK)
+		r = answer_check(t, e);
+	else if (r == 0)
+		r = err_set(e, ERR_PEER, EPROTO, "%s before OFFER", msg_name(m.type));
 	msg_done(&m);
 	return r;
 }
@@ -634,6 +645,7 @@ static int run_commit(void *ctx, struct err *e)
 	if (r < 0)
 		return r;
 	t->owner = true;
+	t->signals.ignore = true;
 	if (t->has_address)
 		address_announce(&t->address, t->announcer);
 	say(t, "runs here");
@@ -738,20 +750,6 @@ static void hold_on(struct target *t)
 	journal_end(&t->journal);
 }
 
-static int watch(struct target *t, struct err *e)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	t->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (t->signals < 0)
-		return err_sys(e, errno, "signals");
-	waiter_add(&t->waiter, t->signals, on_signal, t);
-	return waiter_add(&t->waiter, transport_fd(t->control.transport), on_control, t);
-}
-
 /* Threads first, then what they use. */
 static void target_done(struct target *t)
 {
@@ -766,7 +764,7 @@ static void target_done(struct target *t)
 	for (size_t i = 0; i < t->n_holds; i++)
 		fd_close(&t->holds[i]);
 	oci_config_done(&t->config);
-	fd_close(&t->signals);
+	signals_done(&t->signals);
 	fd_close(&t->timer);
 	fd_close(&t->announcer);
 	free(t);
@@ -774,8 +772,10 @@ static void target_done(struct target *t)
 
 static int run_all(struct target *t, struct err *e)
 {
-	int r = watch(t, e);
+	int r = signals_watch(&t->signals, &t->waiter, e);
 
+	if (r == 0)
+		r = waiter_add(&t->waiter, transport_fd(t->control.transport), on_control, t);
 	return r < 0 ? r : stages_walk(stages, COUNT(stages), t, is_revocable, e);
 }
 
@@ -792,7 +792,7 @@ int target_run(struct transport *transport, const struct identity *self, struct 
 	t->self = self;
 	t->door = DOOR_INIT;
 	t->restore = RESTORE_INIT;
-	t->signals = t->timer = t->announcer = -1;
+	t->signals.fd = t->timer = t->announcer = -1;
 	t->has_key = transport_fingerprint(transport, t->peer_key);
 	channel_init(&t->control, transport, CHANNEL_CONTROL, false);
 	if (getrandom(t->token, sizeof(t->token), 0) == sizeof(t->token))

@@ -44,6 +44,7 @@ enum msg_type {
 	MSG_DRAINED = 12,
 	MSG_BYE = 13,
 	MSG_ABORT = 14,
+	MSG_CHECK = 15,
 	MSG_FAULT = 20,
 	MSG_PAGES = 21,
 	MSG_ZEROS = 22,

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/probe.h"
+
+#include "base/clock.h"
+#include "check/check.h"
+#include "migrate/link.h"
+#include "migrate/verdicts.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define CONNECT_MS 10000
+#define CHECK_MS 60000
+
+static int check_here(struct report *report, struct err *e)
+{
+	struct verdicts *l = calloc(1, sizeof(*l));
+	struct host_facts *f = calloc(1, sizeof(*f));
+	int r;
+
+	if (l && f) {
+		host_facts_read(f);
+		check_host(f, l);
+		r = verdicts_report(l, NULL, report, e);
+	} else {
+		r = err_sys(e, ENOMEM, "checks");
+	}
+	free(l);
+	free(f);
+	return r;
+}
+
+static int check_there(struct link *l, struct report *report, struct err *e)
+{
+	static const uint8_t no_token[MSG_ID_LEN];
+	uint8_t token[MSG_ID_LEN];
+	struct channel c;
+	int r = link_open(l, CHANNEL_CONTROL, 0, no_token, &c, deadline_in_ms(CONNECT_MS), e);
+
+	if (r < 0)
+		return r;
+	r = channel_send(&c, MSG_CHECK, NULL, deadline_in_ms(CONNECT_MS), e);
+	if (r == 0)
+		r = verdicts_receive(&c, deadline_in_ms(CHECK_MS), token, report, e);
+	channel_done(&c);
+	return r;
+}
+
+int probe_run(const char *config_dir, const char *target, struct report *report, struct err *e)
+{
+	struct identity identity = IDENTITY_INIT;
+	struct peers peers = PEERS_INIT;
+	struct link link = {0};
+	int r = check_here(report, e);
+
+	if (r < 0 || !target)
+		return r;
+	r = identity_load(config_dir, &identity, e);
+	if (r == 0)
+		r = peers_load(config_dir, &peers, e);
+	if (r == 0)
+		r = link_init(&link, target, &identity, &peers, e);
+	if (r == 0)
+		r = check_there(&link, report, e);
+	link_done(&link);
+	peers_done(&peers);
+	identity_done(&identity);
+	return r;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/verdicts.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int verdicts_report(const struct verdicts *l, const char *who, struct report *r, struct err *e)
+{
+	static const enum report_level levels[] = {
+		[CHECK_OK] = REPORT_OK, [CHECK_WARN] = REPORT_WARN, [CHECK_NO] = REPORT_NO};
+	const struct verdict *no = NULL;
+	char reason[1024];
+
+	for (size_t i = 0; i < l->n; i++) {
+		const struct verdict *v = &l->v[i];
+
+		snprintf(reason, sizeof(reason), "%s%s%s", who ? who : "", who ? ": " : "",
+			v->reason);
+		report_check(r, v->name, levels[v->level], reason, v->remedy);
+		if (v->level == CHECK_NO && !no)
+			no = v;
+	}
+	if (!no)
+		return 0;
+	err_set(e, ERR_REFUSED, EPERM, "%s: %s%s%s", no->name, who ? who : "", who ? ": " : "",
+		no->reason);
+	return err_remedy(e, "%s", no->remedy);
+}
+
+int verdicts_receive(struct channel *c, uint64_t deadline, uint8_t ret_token[static MSG_ID_LEN],
+	struct report *report, struct err *e)
+{
+	struct verdicts *l = calloc(1, sizeof(*l));
+	struct msg m = MSG_INIT;
+	int r;
+
+	if (!l)
+		return err_sys(e, ENOMEM, "checks");
+	r = channel_expect(c, MSG_VERDICTS, &m, deadline, e);
+	if (r == 0) {
+		const struct msg_verdict *v = m.body.verdicts.list.v;
+
+		memcpy(ret_token, m.body.verdicts.token, MSG_ID_LEN);
+		for (size_t i = 0; i < m.body.verdicts.list.n; i++)
+			verdict_add(l, msg_text(&v[i].name), (enum check_level)v[i].level,
+				msg_text(&v[i].remedy), "%s", msg_text(&v[i].reason));
+		r = verdicts_report(l, c->peer, report, e);
+	}
+	msg_done(&m);
+	free(l);
+	return r;
+}

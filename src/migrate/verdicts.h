@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "base/err.h"
+#include "check/check.h"
+#include "report/report.h"
+#include "wire/channel.h"
+
+/* Shows all verdicts, of the host @who unless NULL; the first "no" becomes the error. */
+int verdicts_report(const struct verdicts *l, const char *who, struct report *r, struct err *e);
+
+/* Takes a peer's VERDICTS and does the same with them; its token in @ret_token. */
+int verdicts_receive(struct channel *c, uint64_t deadline, uint8_t ret_token[static MSG_ID_LEN],
+	struct report *report, struct err *e);
