@@ -130,12 +130,17 @@ workload_start() {
 	container_start "$site" "$name"
 }
 
-# The workloads check themselves and say so in /run/status of their own root.
+# The workloads check themselves and say so in /run/status of their own root; ddnet listens.
 workload_check() {
 	local pid status
 	need_site "$1"
 	pid=$(in_host "$1" runc state "$2" 2>/dev/null | jq -r '.pid // 0')
 	[ "$pid" -gt 0 ] 2>/dev/null || die "$2 does not run at $1"
+	if [ "$2" = ddnet ]; then
+		in_host "$1" ss -Hlun "sport = :8303" | grep -q . || die "ddnet does not listen at $1"
+		echo "ok, $(in_host "$1" ls "/proc/$pid/task" | wc -l) threads"
+		return
+	fi
 	status=$(in_host "$1" cat "/proc/$pid/root/run/status") || die "$2 has no status"
 	echo "$status"
 	[[ $status == ok* ]]

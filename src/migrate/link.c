@@ -148,7 +148,7 @@ int link_open(struct link *l, enum msg_channel kind, uint8_t index,
 	r = channel_hello(ret, index, token, NULL, deadline, e);
 	if (r < 0) {
 		channel_done(ret);
-		if (!l->peer && e->code == EPIPE)
+		if (!l->peer && (e->code == EPIPE || e->code == ECONNRESET))
 			err_remedy(e, "does 'ssh %s godwit --version' work without a password?",
 				l->ssh_host);
 	}

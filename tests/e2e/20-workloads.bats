@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+# Containers of other kinds: they verify their own memory, files and locks wherever they run.
+
+load helpers
+
+# moves NAME SECONDS ARGS...: starts it, moves it in both modes, and lets it verify itself.
+moves() {
+	local name=$1 pause=$2 mode from=strasbourg to=tuebingen
+	shift 2
+	lab workload start strasbourg "$name" "$@"
+	sleep 1
+	save_state
+	for mode in post stop; do
+		migrate $from $to "$name" --mode $mode
+		[ "$status" = 0 ] || { echo "$output"; return 1; }
+		sleep "$pause"
+		lab workload check $to "$name"
+		migrate $to $from "$name" --mode $mode
+		[ "$status" = 0 ] || { echo "$output"; return 1; }
+		sleep "$pause"
+		lab workload check $from "$name"
+	done
+	same_state
+}
+
+teardown() {
+	local site name
+	for site in strasbourg tuebingen; do
+		for name in $(at "$site" runc list -q); do
+			lab workload stop "$site" "$name"
+		done
+	done
+}
+
+@test "a tree of processes and threads with file locks" {
+	moves tree 1
+}
+
+@test "a server with many threads" {
+	moves ddnet 1
+}
+
+@test "memory that is written at 50 MB/s" {
+	moves mem 2 200 50 random
+}
+
+@test "a sizeable tmpfs" {
+	moves bigtmpfs 1 100
+}

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+# What fails before the commit ends with the container running on the source.
+
+load helpers
+
+setup_file() {
+	load helpers
+	lab workload start strasbourg mem 400 20 random
+	sleep 1
+}
+
+teardown_file() {
+	load helpers
+	lab workload stop strasbourg mem
+}
+
+setup() {
+	pid=$(container_pid strasbourg mem)
+	digest=$(rootfs_digest tuebingen)
+	save_state
+}
+
+teardown() {
+	wait_gone
+	assert_untouched strasbourg mem "$pid"
+	sleep 0.5
+	lab workload check strasbourg mem
+	[ "$(rootfs_digest tuebingen)" = "$digest" ]
+	same_state
+}
+
+rootfs_digest() {
+	at "$1" sh -c 'cd /srv/mem/rootfs && find . | sort | sha256sum && sha256sum mem'
+}
+
+# A migration in the background; its output goes to a file outside of the hosts.
+start_migration() {
+	at strasbourg godwit migrate "$@" mem tuebingen >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
+	job=$!
+}
+
+# wait_phase WORD: until the migration has said so.
+wait_phase() {
+	for _ in $(seq 1000); do
+		grep -q "^$1" "$BATS_TEST_TMPDIR/out" && return
+		sleep 0.01
+	done
+	cat "$BATS_TEST_TMPDIR/out"
+	return 1
+}
+
+wait_gone() {
+	for _ in $(seq 150); do
+		[ "$(at tuebingen pgrep -c -x godwit)" = 1 ] && return
+		sleep 0.1
+	done
+	at tuebingen ps ax
+	return 1
+}
+
+end_migration() {
+	status=0
+	wait "$job" || status=$?
+	output=$(cat "$BATS_TEST_TMPDIR/out")
+	echo "status $status: $output"
+}
+
+@test "interrupted while frozen" {
+	start_migration --mode stop
+	wait_phase freeze
+	at strasbourg pkill -INT -x godwit -n
+	end_migration
+	[ "$status" = 130 ]
+	assert_says "interrupted"
+}
+
+@test "interrupted while sending" {
+	start_migration --mode stop
+	wait_phase send
+	at strasbourg sh -c 'kill -TERM $(pgrep -f "godwit migrate")'
+	end_migration
+	[ "$status" = 130 ]
+}
+
+@test "the target's process is killed while it restores" {
+	start_migration --mode stop
+	wait_phase send
+	at tuebingen sh -c 'kill -9 $(pgrep -n -x godwit)'
+	end_migration
+	[ "$status" = 4 ]
+}
+
+@test "runc is killed on the target while it restores" {
+	start_migration --mode stop
+	wait_phase send
+	at tuebingen sh -c 'kill -9 $(pgrep -f "runc restore")'
+	end_migration
+	[ "$status" = 4 ]
+	assert_says "could not restore"
+}
+
+@test "CRIU is killed on the source while it dumps" {
+	start_migration --mode post
+	wait_phase freeze
+	at strasbourg sh -c 'kill -9 $(pgrep -x criu)'
+	end_migration
+	[ "$status" = 1 ]
+}
+
+@test "garbage on the agent's port" {
+	at strasbourg sh -c 'head -c 100000 /dev/urandom | timeout 5 socat -t 1 - TCP:tuebingen:7342 || true'
+	at strasbourg sh -c 'printf GODWIT01AAAAAAAAAAAAAAAA | timeout 5 socat -t 1 - TCP:tuebingen:7342 || true'
+	run at strasbourg godwit check tuebingen
+	[ "$status" = 0 ]
+}

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+# ssh://HOST: the same protocol on the standard input and output of "godwit serve".
+
+load helpers
+
+setup_file() {
+	load helpers
+	lab workload start strasbourg mem 64 10 random
+	at tuebingen sh -c 'mkdir -p /run/sshd /root/.ssh && ssh-keygen -q -A &&
+		/usr/sbin/sshd -o PidFile=/run/sshd.pid'
+	at strasbourg sh -c 'mkdir -p /root/.ssh && chmod 700 /root/.ssh &&
+		ssh-keygen -q -t ed25519 -N "" -f /root/.ssh/id_ed25519 && cat /root/.ssh/id_ed25519.pub' |
+		at tuebingen sh -c 'cat >/root/.ssh/authorized_keys && chmod 700 /root/.ssh'
+	at strasbourg sh -c 'ssh-keyscan -t ed25519 tuebingen >/root/.ssh/known_hosts 2>/dev/null'
+}
+
+teardown_file() {
+	load helpers
+	at tuebingen sh -c 'kill $(cat /run/sshd.pid); rm -rf /root/.ssh'
+	at strasbourg rm -rf /root/.ssh
+	lab workload stop strasbourg mem
+	lab workload stop tuebingen mem
+}
+
+@test "migrates over ssh" {
+	run at strasbourg timeout 60 godwit migrate mem ssh://tuebingen
+	echo "$output"
+	[ "$status" = 0 ]
+	sleep 1
+	lab workload check tuebingen mem
+	migrate tuebingen strasbourg mem
+	[ "$status" = 0 ]
+	sleep 1
+	lab workload check strasbourg mem
+}
+
+@test "a host that can not be reached" {
+	pid=$(container_pid strasbourg mem)
+	run at strasbourg timeout 60 godwit migrate mem ssh://nowhere.invalid
+	[ "$status" = 4 ]
+	assert_says "without a password"
+	assert_untouched strasbourg mem "$pid"
+}

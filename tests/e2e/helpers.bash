@@ -1,0 +1,78 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# For the end-to-end tests: the lab is up when they run, with nothing in it.
+
+LAB="$BATS_TEST_DIRNAME/../../lab/lab"
+export LAB_QUIET=1
+
+lab() {
+	"$LAB" "$@"
+}
+
+at() {
+	lab exec "$@"
+}
+
+other_site() {
+	if [ "$1" = strasbourg ]; then echo tuebingen; else echo strasbourg; fi
+}
+
+# migrate FROM TO CONTAINER OPTIONS...: output in $output, exit code in $status.
+migrate() {
+	local from=$1 to=$2 name=$3
+	shift 3
+	run at "$from" timeout 120 godwit migrate "$@" "$name" "$to"
+}
+
+# What a host has: nothing of this may differ after a migration has come and gone.
+host_state() {
+	# shellcheck disable=SC2016  # expands there
+	at "$1" sh -c '
+		ps -eo args= | grep -vE "^(ps|sh|grep|sort)( |$)|^/tree$|^\[tree\]" | sort
+		cut -d" " -f2,3 /proc/self/mounts | sort
+		find /sys/fs/cgroup -mindepth 1 -type d | sort
+		ip -o addr | sed "s/ *valid_lft.*//; s/^[0-9]*: //" | grep -v fe80 | sort
+		ip route | sort
+		nft list ruleset
+		find /run /tmp /var/lib/godwit /etc/godwit /etc/criu -xdev 2>/dev/null |
+			grep -vE "^/run/[a-z.]*log$|^/run/(criu.kdat|runc|godwit(/doors|/work)?)$|^/var/lib/godwit(/journal)?$" |
+			sort'
+}
+
+save_state() {
+	local site
+	for site in strasbourg tuebingen; do
+		host_state "$site" >"$BATS_TEST_TMPDIR/$site"
+	done
+}
+
+# same_state: nothing was left behind since save_state.
+same_state() {
+	local site
+	for site in strasbourg tuebingen; do
+		diff "$BATS_TEST_TMPDIR/$site" <(host_state "$site") || return 1
+	done
+}
+
+container_pid() {
+	at "$1" runc state "$2" | jq -r .pid
+}
+
+# The container runs where it ran, as the same process, and is neither frozen nor paused.
+assert_untouched() {
+	[ "$(container_pid "$1" "$2")" = "$3" ]
+	[ "$(at "$1" runc state "$2" | jq -r .status)" = running ]
+	at "$1" sh -c "grep -q 'frozen 0' /sys/fs/cgroup/$2/cgroup.events"
+}
+
+# assert_says TEXT...: the last output has each of them.
+assert_says() {
+	local text
+	for text in "$@"; do
+		[[ $output == *"$text"* ]] || {
+			echo "expected: $text"
+			echo "output: $output"
+			return 1
+		}
+	done
+}
