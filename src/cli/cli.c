@@ -101,7 +101,7 @@ static int on_setting(void *ctx, const char *section, const char *name, const ch
 		return cli_parse_streams(value, &f->s->streams, f->e) == 0;
 	if (strcmp(section, "agent") == 0 && strcmp(name, "listen") == 0 &&
 		strlen(value) < sizeof(f->s->listen)) {
-		strcpy(f->s->listen, value);
+		snprintf(f->s->listen, sizeof(f->s->listen), "%s", value);
 		return 1;
 	}
 	err_set(f->e, ERR_USAGE, EINVAL, "unknown setting \"%s\" in section [%s]", name, section);

@@ -43,6 +43,13 @@ int workplace_enter(struct err *e)
 	return r < 0 ? err_sys(e, -r, "programs in %s", WORKPLACE_DIR) : 0;
 }
 
+int workplace_hide_tmp(struct err *e)
+{
+	if (mount("godwit", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777") < 0)
+		return err_sys(e, errno, "private /tmp");
+	return 0;
+}
+
 static int write_config(const char *original, const char *options)
 {
 	_cleanup_free_ char *text = NULL;

@@ -21,6 +21,10 @@
  * must have one thread only. */
 int workplace_enter(struct err *e);
 
+/* Hides the host's /tmp behind an empty one: a CRIU that is killed leaves directories there. Not for
+ * a container that needs something in /tmp. */
+int workplace_hide_tmp(struct err *e);
+
 /*
  * Makes CRIU read @options (lines of its configuration file) after those that it would have read.
  * @annotation: the container's org.criu.config, NULL when it has none.

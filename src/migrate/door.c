@@ -51,6 +51,13 @@ void door_done(struct door *d)
 	d->path[0] = '\0';
 }
 
+void visitor_close(struct visitor *v)
+{
+	if (v->out != v->in)
+		fd_close(&v->out);
+	fd_close(&v->in);
+}
+
 int door_next(struct door *d, struct visitor *ret, uint64_t deadline, struct err *e)
 {
 	_cleanup_close_ int hold = -1;

@@ -30,6 +30,9 @@ struct visitor {
 	int hold; /* owned: closing it tells the one who passed it that it is over */
 };
 
+/* Closes a connection that nobody took over; not @hold. */
+void visitor_close(struct visitor *v);
+
 int door_next(struct door *d, struct visitor *ret, uint64_t deadline, struct err *e);
 
 /* Passes a connection to the migration with that token; the descriptors stay the caller's.

@@ -171,6 +171,8 @@ void dump_revoke(struct dump *d)
 	let_criu_leave(d, false);
 	if (d->frozen)
 		cgroup_thaw(d->container->cgroup);
+	if (d->runc.pid > 0)
+		runc_forget_checkpoint(d->container->id);
 	d->frozen = false;
 }
 

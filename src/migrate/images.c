@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/file.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -24,6 +25,8 @@ static int send_file(struct channel *c, int dir, const char *name, uint8_t *room
 	struct stat st;
 	int r = 0;
 
+	if (!room)
+		return err_sys(e, ENOMEM, "images");
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_sys(e, errno, "image %s", name);
 	m.total = (uint64_t)st.st_size;
@@ -45,19 +48,16 @@ static int send_file(struct channel *c, int dir, const char *name, uint8_t *room
 int images_send(struct channel *c, const char *dir, uint64_t deadline, struct err *e)
 {
 	struct msg_images_end sum = {0};
-	uint8_t *room = malloc(MSG_DATA_MAX);
+	_cleanup_free_ uint8_t *room = malloc(MSG_DATA_MAX);
 	DIR *d = opendir(dir);
 	struct dirent *entry;
-	int r = 0;
+	int r = d ? 0 : err_sys(e, errno, "images in %s", dir);
 
-	if (!d || !room)
-		r = err_sys(e, d ? ENOMEM : errno, "images in %s", dir);
-	while (r == 0 && (entry = readdir(d)))
+	while (d && r == 0 && (entry = readdir(d)))
 		if (entry->d_type == DT_REG && strcmp(entry->d_name, IMAGE_DESCRIPTORS) != 0)
 			r = send_file(c, dirfd(d), entry->d_name, room, &sum, deadline, e);
 	if (d)
 		closedir(d);
-	free(room);
 	return r < 0 ? r : channel_send(c, MSG_IMAGES_END, &sum, deadline, e);
 }
 

@@ -12,13 +12,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ENTRY_MAX 4096
+#define ENTRY_MAX 16384
 
 static int write_entry(const struct journal *j)
 {
-	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i}", "id", j->id, "container",
-		j->container, "peer", j->peer, "role", j->source ? "source" : "target", "step",
-		j->step, "pid", (int)getpid());
+	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "id", j->id,
+		"container", j->container, "peer", j->peer, "address", j->address, "cgroup",
+		j->cgroup, "role", j->source ? "source" : "target", "step", j->step, "pid",
+		(int)getpid());
 	char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
 	int r = text ? file_write_atomic(j->path, text, strlen(text), 0600) : -ENOMEM;
 
@@ -37,7 +38,8 @@ int journal_step(struct journal *j, const char *step, struct err *e)
 }
 
 int journal_begin(struct journal *j, const uint8_t id[static 16], bool source,
-	const char *container, const char *peer, struct err *e)
+	const char *container, const char *peer, const char *address, const char *cgroup,
+	struct err *e)
 {
 	int r = dir_make(JOURNAL_DIR, 0700);
 
@@ -48,6 +50,8 @@ int journal_begin(struct journal *j, const uint8_t id[static 16], bool source,
 		snprintf(j->id + 2 * i, 3, "%02x", id[i]);
 	snprintf(j->container, sizeof(j->container), "%s", container);
 	snprintf(j->peer, sizeof(j->peer), "%s", peer);
+	snprintf(j->address, sizeof(j->address), "%s", address ? address : "");
+	snprintf(j->cgroup, sizeof(j->cgroup), "%s", cgroup ? cgroup : "");
 	snprintf(j->path, sizeof(j->path), "%s/%s.%s", JOURNAL_DIR, j->id,
 		source ? "source" : "target");
 	r = journal_step(j, "prepared", e);
@@ -67,16 +71,17 @@ static void copy(char *to, size_t size, const json_t *o, const char *key)
 {
 	const char *s = json_string_value(json_object_get(o, key));
 
-	snprintf(to, size, "%s", s ? s : "?");
+	snprintf(to, size, "%s", s ? s : "");
 }
 
 static bool read_entry(const char *name, struct journal_entry *ret)
 {
 	_cleanup_free_ char *text = NULL;
-	char path[512];
+	char path[sizeof(ret->path)];
 	json_t *o;
 
-	snprintf(path, sizeof(path), "%s/%s", JOURNAL_DIR, name);
+	if (snprintf(path, sizeof(path), "%s/%s", JOURNAL_DIR, name) >= (int)sizeof(path))
+		return false;
 	if (name[0] == '.' || file_read(path, ENTRY_MAX, &text, NULL) < 0)
 		return false;
 	o = json_loads(text, 0, NULL);
@@ -85,6 +90,9 @@ static bool read_entry(const char *name, struct journal_entry *ret)
 	copy(ret->id, sizeof(ret->id), o, "id");
 	copy(ret->container, sizeof(ret->container), o, "container");
 	copy(ret->peer, sizeof(ret->peer), o, "peer");
+	snprintf(ret->path, sizeof(ret->path), "%s", path);
+	copy(ret->address, sizeof(ret->address), o, "address");
+	copy(ret->cgroup, sizeof(ret->cgroup), o, "cgroup");
 	copy(ret->role, sizeof(ret->role), o, "role");
 	copy(ret->step, sizeof(ret->step), o, "step");
 	ret->pid = (pid_t)json_integer_value(json_object_get(o, "pid"));

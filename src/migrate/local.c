@@ -7,6 +7,7 @@
 #include "check/check.h"
 #include "criu/workplace.h"
 #include "migrate/dump.h"
+#include "migrate/guard.h"
 #include "migrate/journal.h"
 #include "migrate/manifest.h"
 #include "migrate/restore.h"
@@ -70,6 +71,7 @@ struct checkpoint {
 	struct signals signals;
 	struct waiter waiter;
 	struct journal journal;
+	struct guard guard;
 	struct dump_options dump_options;
 	struct dump dump;
 	char images[PATH_MAX];
@@ -154,7 +156,10 @@ static int checkpoint_prepare(void *ctx, struct err *e)
 	if (r == 0 && getrandom(id, sizeof(id), 0) != sizeof(id))
 		r = err_sys(e, errno, "random id");
 	if (r == 0)
-		r = journal_begin(&c->journal, id, true, c->facts.c.id, c->o->dir, e);
+		r = journal_begin(&c->journal, id, true, c->facts.c.id, c->o->dir,
+			c->facts.config.address, c->facts.c.cgroup, e);
+	if (r == 0)
+		r = guard_start(&c->guard, &c->journal, e);
 	if (r == 0)
 		r = workplace_enter(e);
 	if (r == 0)
@@ -224,6 +229,7 @@ static void checkpoint_done(struct checkpoint *c)
 	container_facts_done(&c->facts);
 	fd_close(&c->floating.announcer);
 	signals_done(&c->signals);
+	guard_done(&c->guard);
 	if (c->manifest)
 		manifest_done(c->manifest);
 	free(c->manifest);
@@ -247,6 +253,7 @@ int checkpoint_run(const struct checkpoint_options *o, struct report *report, st
 	c->o = o;
 	c->report = report;
 	c->dump = DUMP_INIT;
+	c->guard = GUARD_INIT;
 	c->floating.announcer = -1;
 	c->started = clock_now();
 	c->manifest = calloc(1, sizeof(*c->manifest));

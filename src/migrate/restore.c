@@ -21,6 +21,7 @@
 #define RESTORE_MS 600000 /* images of tmpfs and shared memory are read meanwhile */
 #define RUN_MS 30000	  /* from the gate's opening on */
 #define LEAVE_MS 10000	  /* CRIU to take a no, kill what it restored and end */
+#define HURRY_MS 500	  /* the same when it does not wait for us */
 #define TASK_MS 5000	  /* CRIU to finish what it has begun to write */
 #define OPTIONS "verbosity=1\naction-script " WORKPLACE_DIR "/hook\n"
 
@@ -233,15 +234,18 @@ int restore_finish(struct restore *r, struct waiter *w, struct err *e)
 	return child_exit_code(&r->runc) == 0 ? 0 : restore_failed(r, e);
 }
 
-/* CRIU at its gate kills what it has restored and tells runc, which cleans up. */
+/* Where CRIU waits for us, at its first image or at its gate, it gives up, kills what it has restored
+ * and tells runc, which cleans up. Elsewhere it may wait for pages that will not come. */
 static void let_criu_clean_up(struct restore *r)
 {
-	uint64_t deadline = deadline_in_ms(LEAVE_MS);
+	bool waits = r->inventory >= 0 || r->gate.fd >= 0;
+	uint64_t deadline = deadline_in_ms(waits ? LEAVE_MS : HURRY_MS);
 	struct pollfd p[2] = {
 		{.fd = hooks_fd(&r->hooks), .events = POLLIN},
 		{.fd = r->runc.pidfd, .events = POLLIN},
 	};
 
+	fd_close(&r->inventory);
 	hook_answer(&r->gate, false);
 	while (!p[1].revents && poll(p, 2, deadline_poll_ms(deadline)) > 0) {
 		struct hook_call call;
@@ -255,9 +259,7 @@ void restore_revoke(struct restore *r)
 {
 	if (!r->begun)
 		return;
-	if (r->gate.fd >= 0)
-		let_criu_clean_up(r);
-	/* Before its gate CRIU may wait for pages that will not come: it isn't asked. */
+	let_criu_clean_up(r);
 	child_done(&r->runc);
 	child_kill_descendants(deadline_in_ms(LEAVE_MS));
 	runc_delete(r->id, NULL);

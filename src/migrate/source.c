@@ -19,6 +19,7 @@
 #include "mem/space.h"
 #include "migrate/bulk.h"
 #include "migrate/dump.h"
+#include "migrate/guard.h"
 #include "migrate/images.h"
 #include "migrate/journal.h"
 #include "migrate/link.h"
@@ -70,6 +71,7 @@ struct source {
 	struct waiter waiter;
 	struct signals signals;
 	struct journal journal;
+	struct guard guard;
 	struct dump_options dump_options;
 	struct dump dump;
 	struct space space;
@@ -352,7 +354,10 @@ static int run_prepare(void *ctx, struct err *e)
 	s->dump_options = (struct dump_options){
 		.images = WORKPLACE_IMAGES, .lazy = true, .file_locks = s->facts.has_file_locks};
 	report_phase(s->report, "prepare", "both sides make ready");
-	r = journal_begin(&s->journal, s->id, true, s->facts.c.id, s->o->target, e);
+	r = journal_begin(&s->journal, s->id, true, s->facts.c.id, s->o->target,
+		s->facts.config.address, s->facts.c.cgroup, e);
+	if (r == 0)
+		r = guard_start(&s->guard, &s->journal, e);
 	if (r == 0)
 		r = workplace_enter(e);
 	if (r == 0)
@@ -697,6 +702,7 @@ static void source_done(struct source *s)
 	identity_done(&s->identity);
 	container_facts_done(&s->facts);
 	signals_done(&s->signals);
+	guard_done(&s->guard);
 	fd_close(&s->announcer);
 	free(s);
 }
@@ -714,6 +720,7 @@ int source_run(const struct source_options *o, struct report *report, struct err
 	s->started = clock_now();
 	s->dump = DUMP_INIT;
 	s->signals.fd = s->announcer = -1;
+	s->guard = GUARD_INIT;
 	s->owner = OWNER_HERE;
 	r = getrandom(s->id, sizeof(s->id), 0) == sizeof(s->id) ? 0 : err_sys(e, errno, "random id");
 	if (r == 0)

@@ -17,6 +17,7 @@
 #include "mem/server.h"
 #include "migrate/bulk.h"
 #include "migrate/door.h"
+#include "migrate/guard.h"
 #include "migrate/images.h"
 #include "migrate/journal.h"
 #include "migrate/restore.h"
@@ -62,6 +63,7 @@ struct target {
 
 	struct door door;
 	struct journal journal;
+	struct guard guard;
 	struct waiter waiter;
 	struct signals signals;
 	int timer;
@@ -269,12 +271,14 @@ static int answer_check(struct target *t, struct err *e)
 {
 	struct verdicts *l = calloc(1, sizeof(*l));
 	struct host_facts *here = calloc(1, sizeof(*here));
-	int r = l && here ? 0 : err_sys(e, ENOMEM, "checks");
+	int r = 0;
 
-	if (r == 0) {
+	if (l && here) {
 		host_facts_read(here);
 		check_host(here, l);
 		r = send_verdicts(t, l, e);
+	} else {
+		r = err_sys(e, ENOMEM, "checks");
 	}
 	free(here);
 	free(l);
@@ -322,19 +326,21 @@ static bool is_same_peer(const uint8_t key[static FINGERPRINT_LEN], void *ctx)
 static int accept_visitor(struct target *t, struct channel *ret, struct msg_hello *hello, struct err *e)
 {
 	uint64_t deadline = deadline_in_ms(HELLO_MS);
-	struct transport *transport;
+	struct transport *transport = NULL;
 	struct visitor v;
 	int r = door_next(&t->door, &v, deadline, e);
 
 	if (r < 0)
 		return r;
 	t->holds[t->n_holds++] = v.hold;
-	if (v.tls && t->self)
+	if (v.tls != (t->self != NULL)) {
+		visitor_close(&v);
+		return err_set(e, ERR_PEER, EPROTO, "a further connection of another kind");
+	}
+	if (v.tls)
 		r = transport_tls_accept(v.in, t->self, is_same_peer, t, deadline, &transport, e);
-	else if (!v.tls && !t->self)
-		r = transport_plain(v.in, v.out, &transport, e);
 	else
-		r = err_set(e, ERR_PEER, EPROTO, "a further connection of another kind");
+		r = transport_plain(v.in, v.out, &transport, e);
 	if (r < 0)
 		return r;
 	channel_init(ret, transport, CHANNEL_CONTROL, false);
@@ -348,7 +354,7 @@ static int accept_visitor(struct target *t, struct channel *ret, struct msg_hell
 
 static int accept_channel(struct target *t, struct err *e)
 {
-	struct msg_hello hello;
+	struct msg_hello hello = {0};
 	struct receiver **slot;
 	struct channel c;
 	int r = accept_visitor(t, &c, &hello, e);
@@ -387,6 +393,21 @@ static uint64_t physical_bytes(void)
 	return PAGES_TO_BYTES((uint64_t)sysconf(_SC_PHYS_PAGES));
 }
 
+static bool is_in_tmp(const char *path)
+{
+	return strncmp(path, "/tmp/", 5) == 0 || strcmp(path, "/tmp") == 0;
+}
+
+/* Does the container come from, or mount, something in /tmp? */
+static bool needs_tmp(const struct target *t)
+{
+	bool r = is_in_tmp(t->bundle) || is_in_tmp(t->config.rootfs);
+
+	for (size_t i = 0; i < t->config.n_bind_sources; i++)
+		r |= is_in_tmp(t->config.bind_sources[i]);
+	return r;
+}
+
 static int start_restore(struct target *t, struct err *e)
 {
 	struct runc_restore o = {
@@ -403,9 +424,14 @@ static int start_restore(struct target *t, struct err *e)
 	if (r == 0 && m.type != MSG_PREPARE)
 		r = err_set(e, ERR_PEER, EPROTO, "%s instead of PREPARE", msg_name(m.type));
 	if (r == 0)
-		r = journal_begin(&t->journal, t->id, false, t->container, t->control.peer, e);
+		r = journal_begin(&t->journal, t->id, false, t->container, t->control.peer,
+			t->config.address, NULL, e);
+	if (r == 0)
+		r = guard_start(&t->guard, &t->journal, e);
 	if (r == 0)
 		r = workplace_enter(e);
+	if (r == 0 && !needs_tmp(t))
+		r = workplace_hide_tmp(e);
 	if (r == 0)
 		r = pager_new(physical_bytes(), &t->pager, e);
 	if (r == 0)
@@ -765,6 +791,7 @@ static void target_done(struct target *t)
 		fd_close(&t->holds[i]);
 	oci_config_done(&t->config);
 	signals_done(&t->signals);
+	guard_done(&t->guard);
 	fd_close(&t->timer);
 	fd_close(&t->announcer);
 	free(t);
@@ -792,6 +819,7 @@ int target_run(struct transport *transport, const struct identity *self, struct 
 	t->self = self;
 	t->door = DOOR_INIT;
 	t->restore = RESTORE_INIT;
+	t->guard = GUARD_INIT;
 	t->signals.fd = t->timer = t->announcer = -1;
 	t->has_key = transport_fingerprint(transport, t->peer_key);
 	channel_init(&t->control, transport, CHANNEL_CONTROL, false);

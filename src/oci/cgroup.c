@@ -121,6 +121,26 @@ int cgroup_kill(const char *dir, uint64_t deadline)
 	return r < 0 ? r : wait_event(dir, "populated 0", deadline);
 }
 
+void cgroup_remove_default(const char *id)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[PATH_MAX], mount[PATH_MAX], *own;
+
+	if (file_read("/proc/self/cgroup", FILE_MAX_BYTES, &text, NULL) < 0 ||
+		find_mount(mount, sizeof(mount)) < 0)
+		return;
+	own = strncmp(text, "0::", 3) == 0 ? text : strstr(text, "\n0::");
+	if (!own)
+		return;
+	own = strchr(own, ':') + 2;
+	own[strcspn(own, "\n")] = '\0';
+	/* Outside of our cgroup namespace: runc begins at its root then. */
+	if (strncmp(own, "/..", 3) == 0)
+		own = "";
+	if (snprintf(path, sizeof(path), "%s%s/%s", mount, own, id) < (int)sizeof(path))
+		rmdir(path);
+}
+
 struct pids {
 	pid_t *v;
 	size_t n;

@@ -18,5 +18,9 @@ int cgroup_thaw(const char *dir);
 /* Kills every process in it and waits until none is left; works on a frozen one. */
 int cgroup_kill(const char *dir, uint64_t deadline);
 
+/* Removes the cgroup that runc makes for container @id when its configuration names none: below our
+ * own (libcontainer/cgroups/fs2). Only an empty one goes. */
+void cgroup_remove_default(const char *id);
+
 /* All processes in it and below; *ret is freed by the caller. */
 int cgroup_processes(const char *dir, pid_t **ret, size_t *ret_n);

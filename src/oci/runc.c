@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <unistd.h>
 
 #define RUNC_ROOT "/run/runc" /* runc(8), --root */
 #define OUTPUT_MAX (1u << 20)
@@ -176,6 +177,14 @@ static int detach_mounts(const char *id)
 	return r;
 }
 
+void runc_forget_checkpoint(const char *id)
+{
+	char path[sizeof(RUNC_ROOT) + CONTAINER_ID_MAX + 16];
+
+	snprintf(path, sizeof(path), "%s/%s/checkpoint", RUNC_ROOT, id);
+	unlink(path);
+}
+
 int runc_delete(const char *id, struct err *e)
 {
 	const char *argv[] = {"runc", "delete", "--force", id, NULL};
@@ -189,6 +198,8 @@ int runc_delete(const char *id, struct err *e)
 		return err_sys(e, -r, "runc delete %s", id);
 	if (r > 0)
 		return err_set(e, ERR_LOCAL, EIO, "runc delete %s: %s", id, out);
+	/* runc doesn't know the cgroup of a restore that was killed before it was noted. */
+	cgroup_remove_default(id);
 	return 0;
 }
 

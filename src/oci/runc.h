@@ -45,6 +45,10 @@ struct runc_restore {
 /* Starts "runc restore --detach"; it ends when the container runs. */
 int runc_restore_start(const struct runc_restore *o, struct child *ret, struct err *e);
 
+/* Removes the note that runc makes in its directory when a checkpoint begins, and leaves there when
+ * it fails. */
+void runc_forget_checkpoint(const char *id);
+
 /* Deletes a container, killing what is left of it. One that is gone is fine. */
 int runc_delete(const char *id, struct err *e);
 

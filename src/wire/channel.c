@@ -186,7 +186,7 @@ static int send_hello(struct channel *c, uint8_t index, const uint8_t token[stat
 int channel_hello(struct channel *c, uint8_t index, const uint8_t token[static MSG_ID_LEN],
 	struct msg_hello *ret_hello, uint64_t deadline, struct err *e)
 {
-	struct msg m;
+	struct msg m = MSG_INIT;
 	int r = 0;
 
 	if (c->is_source)

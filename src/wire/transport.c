@@ -77,6 +77,9 @@ static int peer_error(const struct transport *t, int ssl_error, const char *doin
 		err_remedy(e, "run 'godwit id' here, and on the peer the line that it prints");
 		return r;
 	}
+	if (ERR_SYSTEM_ERROR(code))
+		return err_set(e, ERR_PEER, ERR_GET_REASON(code), "%s: %s", doing,
+			strerror(ERR_GET_REASON(code)));
 	return err_set(e, ERR_PEER, EPROTO, "%s: %s", doing,
 		ERR_reason_error_string(code) ? ERR_reason_error_string(code) : "TLS error");
 }

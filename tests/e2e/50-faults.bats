@@ -77,15 +77,24 @@ end_migration() {
 @test "interrupted while sending" {
 	start_migration --mode stop
 	wait_phase send
-	at strasbourg sh -c 'kill -TERM $(pgrep -f "godwit migrate")'
+	at strasbourg pkill -TERM -x godwit -n
 	end_migration
 	[ "$status" = 130 ]
+}
+
+@test "the source's process is killed while the container is frozen" {
+	start_migration --mode stop
+	wait_phase send
+	at strasbourg pkill -9 -n -x godwit
+	end_migration
+	[ "$status" = 137 ]
+	sleep 1
 }
 
 @test "the target's process is killed while it restores" {
 	start_migration --mode stop
 	wait_phase send
-	at tuebingen sh -c 'kill -9 $(pgrep -n -x godwit)'
+	at tuebingen pkill -9 -n -x godwit
 	end_migration
 	[ "$status" = 4 ]
 }
@@ -93,7 +102,7 @@ end_migration() {
 @test "runc is killed on the target while it restores" {
 	start_migration --mode stop
 	wait_phase send
-	at tuebingen sh -c 'kill -9 $(pgrep -f "runc restore")'
+	at tuebingen pkill -9 -x runc
 	end_migration
 	[ "$status" = 4 ]
 	assert_says "could not restore"
@@ -102,7 +111,7 @@ end_migration() {
 @test "CRIU is killed on the source while it dumps" {
 	start_migration --mode post
 	wait_phase freeze
-	at strasbourg sh -c 'kill -9 $(pgrep -x criu)'
+	at strasbourg pkill -9 -x criu
 	end_migration
 	[ "$status" = 1 ]
 }

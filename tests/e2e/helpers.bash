@@ -28,7 +28,7 @@ migrate() {
 host_state() {
 	# shellcheck disable=SC2016  # expands there
 	at "$1" sh -c '
-		ps -eo args= | grep -vE "^(ps|sh|grep|sort)( |$)|^/tree$|^\[tree\]" | sort
+		ps -eo args= | grep -vE "^\[?(ps|sh|grep|sort)[] ]|^sort$|^/tree$|^\[tree\]" | sort
 		cut -d" " -f2,3 /proc/self/mounts | sort
 		find /sys/fs/cgroup -mindepth 1 -type d | sort
 		ip -o addr | sed "s/ *valid_lft.*//; s/^[0-9]*: //" | grep -v fe80 | sort

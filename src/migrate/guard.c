@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/guard.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "migrate/recover.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* What the dead process has started dies with it; that takes a moment. */
+#define SETTLE_MS 200
+
+static bool find_entry(const char *path, struct journal_entry *ret)
+{
+	struct journal_entry *list;
+	bool found = false;
+	size_t n;
+
+	if (journal_list(&list, &n, NULL) < 0)
+		return false;
+	for (size_t i = 0; i < n && !found; i++)
+		if (strcmp(list[i].path, path) == 0) {
+			*ret = list[i];
+			found = true;
+		}
+	free(list);
+	return found;
+}
+
+static void settle(const char *path)
+{
+	struct timespec pause = {.tv_nsec = SETTLE_MS * (long)NSEC_PER_MSEC};
+	struct journal_entry j;
+	enum recovery how;
+	struct err e = ERR_INIT;
+
+	if (!find_entry(path, &j))
+		return;
+	/* A target's restore has to be gone before it is cleared away; a source's container waits
+	 * for nothing. */
+	if (strcmp(j.role, "target") == 0)
+		nanosleep(&pause, NULL);
+	if (recover_entry(&j, &how, &e) < 0)
+		fprintf(stderr, "godwit: %s: %s\n", j.container, e.text);
+	else if (how == RECOVERY_DOUBT)
+		fprintf(stderr, "godwit: %s is in doubt: see 'godwit status'\n", j.container);
+}
+
+/* Only standard error and the pipe stay open: nothing else may live on with us. */
+__attribute__((noreturn)) static void guard_main(int pipe_end, const char *path)
+{
+	int null = open("/dev/null", O_RDWR);
+
+	setsid();
+	prctl(PR_SET_NAME, "godwit-guard");
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	dup2(pipe_end, 3);
+	syscall(SYS_close_range, 4u, ~0u, 0u);
+	fd_wait(3, POLLIN, DEADLINE_NEVER);
+	settle(path);
+	_exit(0);
+}
+
+int guard_start(struct guard *g, const struct journal *j, struct err *e)
+{
+	int ends[2];
+	pid_t pid;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return err_sys(e, errno, "pipe of the guard");
+	pid = fork();
+	if (pid == 0) {
+		close(ends[1]);
+		/* Twice, so that it is not our child: we kill all of those when we clean up. */
+		if (fork() == 0)
+			guard_main(ends[0], j->path);
+		_exit(0);
+	}
+	close(ends[0]);
+	if (pid < 0) {
+		close(ends[1]);
+		return err_sys(e, errno, "starting the guard");
+	}
+	waitpid(pid, NULL, 0);
+	g->alive = ends[1];
+	return 0;
+}
+
+void guard_done(struct guard *g)
+{
+	fd_close(&g->alive);
+}

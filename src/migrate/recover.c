@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/recover.h"
+
+#include "base/fd.h"
+#include "net/address.h"
+#include "oci/cgroup.h"
+#include "oci/runc.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+static int take_address_back(const struct journal_entry *j, struct err *e)
+{
+	_cleanup_close_ int announcer = -1;
+	struct address a;
+	int r;
+
+	if (!j->address[0])
+		return 0;
+	r = address_parse(j->address, &a, e);
+	if (r < 0)
+		return r;
+	r = address_add(&a);
+	if (r < 0)
+		return err_sys(e, -r, "adding %s", a.text);
+	announcer = address_announcer(&a);
+	if (announcer >= 0)
+		address_announce(&a, announcer);
+	return 0;
+}
+
+static int recover_source(const struct journal_entry *j, struct err *e)
+{
+	int r = take_address_back(j, e);
+
+	if (r == 0 && j->cgroup[0]) {
+		r = cgroup_thaw(j->cgroup);
+		r = r < 0 ? err_sys(e, -r, "thawing %s", j->cgroup) : 0;
+	}
+	if (r == 0)
+		runc_forget_checkpoint(j->container);
+	return r;
+}
+
+static int recover_target(const struct journal_entry *j, struct err *e)
+{
+	struct address a;
+	int r = runc_delete(j->container, e);
+
+	if (r < 0 || !j->address[0])
+		return r;
+	r = address_parse(j->address, &a, e);
+	if (r == 0 && (r = address_remove(&a)) < 0)
+		err_sys(e, -r, "removing %s", a.text);
+	return r;
+}
+
+int recover_entry(const struct journal_entry *j, enum recovery *ret, struct err *e)
+{
+	bool source = strcmp(j->role, "source") == 0;
+	int r;
+
+	if (strcmp(j->step, source ? "committed" : "owner") == 0) {
+		*ret = RECOVERY_DOUBT;
+		return 0;
+	}
+	*ret = source ? RECOVERY_HERE : RECOVERY_CLEARED;
+	r = source ? recover_source(j, e) : recover_target(j, e);
+	if (r == 0 && unlink(j->path) < 0 && errno != ENOENT)
+		r = err_sys(e, errno, "removing %s", j->path);
+	return r;
+}
