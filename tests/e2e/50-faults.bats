@@ -21,7 +21,7 @@ setup() {
 }
 
 teardown() {
-	wait_gone
+	wait_until no_handlers tuebingen
 	assert_untouched strasbourg mem "$pid"
 	sleep 0.5
 	lab workload check strasbourg mem
@@ -46,15 +46,6 @@ wait_phase() {
 		sleep 0.01
 	done
 	cat "$BATS_TEST_TMPDIR/out"
-	return 1
-}
-
-wait_gone() {
-	for _ in $(seq 150); do
-		[ "$(at tuebingen pgrep -c -x godwit)" = 1 ] && return
-		sleep 0.1
-	done
-	at tuebingen ps ax
 	return 1
 }
 

@@ -39,17 +39,34 @@ host_state() {
 			sort'
 }
 
+# The target's process announces the address for a second after the source's command has ended.
+no_handlers() {
+	[ "$(at "$1" pgrep -c -x godwit)" = 1 ]
+}
+
 save_state() {
 	local site
 	for site in strasbourg tuebingen; do
+		wait_until no_handlers "$site"
 		host_state "$site" >"$BATS_TEST_TMPDIR/$site"
 	done
+}
+
+# wait_until COMMAND...: up to 15 seconds.
+wait_until() {
+	local _
+	for _ in $(seq 150); do
+		"$@" >/dev/null 2>&1 && return
+		sleep 0.1
+	done
+	"$@"
 }
 
 # same_state: nothing was left behind since save_state.
 same_state() {
 	local site
 	for site in strasbourg tuebingen; do
+		wait_until no_handlers "$site"
 		diff "$BATS_TEST_TMPDIR/$site" <(host_state "$site") || return 1
 	done
 }

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading memory, encoding it, sending it: this process is the container. */
+#include "unit.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "mem/codec.h"
+#include "mem/sender.h"
+#include "mem/space.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/mman.h>
+
+static void compression_pays_on_slow_links_only(void **state)
+{
+	(void)state;
+	assert_false(codec_pays(0, 0, 0.5));
+	assert_true(codec_pays(10e6, 400e6, 0.4));
+	assert_false(codec_pays(2000e6, 400e6, 0.4));
+	assert_false(codec_pays(10e6, 400e6, 1.0));
+}
+
+static void pages_survive_the_codec(void **state)
+{
+	static uint8_t pages[PAGES_TO_BYTES(8)], back[sizeof(pages)];
+	struct codec *c = codec_new();
+	bool zstd = false;
+
+	(void)state;
+	assert_non_null(c);
+	for (size_t i = 0; i < sizeof(pages); i++)
+		pages[i] = (uint8_t)(i / 97);
+	for (int round = 0; round < 200; round++) {
+		const void *data;
+		size_t len;
+		enum codec_encoding how = codec_encode(c, pages, sizeof(pages), &data, &len);
+
+		zstd |= how == CODEC_ZSTD;
+		memset(back, 1, sizeof(back));
+		assert_int_equal(codec_decode(how, data, len, back, sizeof(back)), 0);
+		assert_memory_equal(back, pages, sizeof(pages));
+		codec_sent(c, len, len * 100); /* 10 MB/s: it pays */
+	}
+	assert_true(zstd);
+	codec_free(c);
+}
+
+static void what_is_not_just_that_many_bytes_is_refused(void **state)
+{
+	static uint8_t pages[PAGES_TO_BYTES(2)];
+
+	(void)state;
+	assert_int_equal(codec_decode(CODEC_RAW, pages, 4096, pages, 8192), -EBADMSG);
+	assert_int_equal(codec_decode(CODEC_ZSTD, "nonsense", 8, pages, 8192), -EBADMSG);
+	assert_int_equal(codec_decode(9, pages, 8192, pages, 8192), -EBADMSG);
+}
+
+static void runs_of_zero_pages_are_found(void **state)
+{
+	static uint8_t pages[PAGES_TO_BYTES(6)];
+	bool zero;
+
+	(void)state;
+	memset(pages, 0, sizeof(pages));
+	pages[PAGES_TO_BYTES(3) - 1] = 1; /* the last byte of the third */
+	pages[PAGES_TO_BYTES(3)] = 1;
+	assert_int_equal(codec_run(pages, 6, &zero), 2);
+	assert_true(zero);
+	assert_int_equal(codec_run(pages + PAGES_TO_BYTES(2), 4, &zero), 2);
+	assert_false(zero);
+}
+
+static void maps_are_parsed_strictly(void **state)
+{
+	static const char text[] = "1000-3000 rw-p 00000000 00:00 0 \n"
+				   "3000-5000 r-xp 00001000 fd:01 12  /bin/x y\n"
+				   "7000-9000 ---s 00000000 00:05 3   /dev/zero (deleted)\n";
+	struct region *v;
+	size_t n;
+
+	(void)state;
+	assert_int_equal(maps_parse(text, &v, &n), 0);
+	assert_int_equal(n, 3);
+	assert_true(v[0].anonymous && v[0].writable && !v[0].shared && !v[0].executable);
+	assert_true(!v[1].anonymous && v[1].executable && v[1].start == 0x3000);
+	assert_true(v[2].shared && !v[2].readable);
+	free(v);
+	assert_int_equal(maps_parse("nonsense\n", &v, &n), -EBADMSG);
+	assert_int_equal(maps_parse("3000-1000 rw-p 0 00:00 0\n", &v, &n), -EBADMSG);
+}
+
+/* --- sending ---------------------------------------------------------------------------------- */
+
+struct sink {
+	pthread_mutex_t lock;
+	uint64_t pages, zeros, ended;
+	uint8_t *copy; /* of the memory that is sent */
+	uint64_t base;
+	bool broken;
+};
+
+static int take_pages(void *ctx, uint32_t vpid, uint64_t addr, uint32_t pages,
+	enum codec_encoding encoding, const void *data, size_t len, struct err *e)
+{
+	struct sink *s = ctx;
+
+	(void)vpid;
+	if (s->broken)
+		return err_set(e, ERR_PEER, EPIPE, "gone");
+	pthread_mutex_lock(&s->lock);
+	s->pages += pages;
+	pthread_mutex_unlock(&s->lock);
+	return codec_decode(encoding, data, len, s->copy + (addr - s->base), PAGES_TO_BYTES(pages));
+}
+
+static int take_zeros(void *ctx, uint32_t vpid, uint64_t addr, uint32_t pages, struct err *e)
+{
+	struct sink *s = ctx;
+
+	(void)vpid;
+	(void)e;
+	pthread_mutex_lock(&s->lock);
+	s->zeros += pages;
+	pthread_mutex_unlock(&s->lock);
+	memset(s->copy + (addr - s->base), 0, PAGES_TO_BYTES(pages));
+	return 0;
+}
+
+static int take_end(void *ctx, uint64_t pages, uint64_t bytes, struct err *e)
+{
+	struct sink *s = ctx;
+
+	(void)pages;
+	(void)bytes;
+	(void)e;
+	pthread_mutex_lock(&s->lock);
+	s->ended++;
+	pthread_mutex_unlock(&s->lock);
+	return 0;
+}
+
+#define PAGES 3000
+
+static uint8_t *make_memory(void)
+{
+	uint8_t *p = mmap(NULL, PAGES_TO_BYTES(PAGES), PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	assert_true(p != MAP_FAILED);
+	for (size_t i = 0; i < PAGES; i++)
+		if (i % 3 == 0)
+			memset(p + PAGES_TO_BYTES(i), (int)(i % 251 + 1), PAGE_BYTES);
+		else
+			p[PAGES_TO_BYTES(i)] = 0; /* populated, and zero */
+	return p;
+}
+
+static void open_self(struct space *s)
+{
+	pid_t self = getpid();
+	struct err e = ERR_INIT;
+
+	assert_int_equal(space_open(s, &self, 1, &e), 0);
+	assert_int_equal(s->n, 1);
+	assert_non_null(space_find(s, (uint32_t)self));
+	assert_null(space_find(s, 1));
+}
+
+static struct sender *start_sending(struct sink *sink, size_t streams)
+{
+	struct page_sink sinks[4];
+	struct sender *sender;
+	struct err e = ERR_INIT;
+
+	for (size_t i = 0; i < streams; i++)
+		sinks[i] = (struct page_sink){sink, take_pages, take_zeros, take_end};
+	assert_int_equal(sender_new(sinks, streams, &sender, &e), 0);
+	return sender;
+}
+
+static void every_page_arrives_once_over_all_streams(void **state)
+{
+	_cleanup_ranges_ struct ranges ranges = RANGES_INIT, populated = RANGES_INIT;
+	uint8_t *memory = make_memory();
+	struct sink sink = {.lock = PTHREAD_MUTEX_INITIALIZER,
+		.copy = malloc(PAGES_TO_BYTES(PAGES)), .base = (uintptr_t)memory};
+	struct space space = SPACE_INIT;
+	struct sender *sender;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	open_self(&space);
+	assert_int_equal(process_populated(&space.procs[0], false, &populated), 0);
+	assert_true(ranges_contain(&populated, sink.base, sink.base + PAGES_TO_BYTES(PAGES)));
+	memset(sink.copy, 0xee, PAGES_TO_BYTES(PAGES));
+	ranges_add(&ranges, sink.base, sink.base + PAGES_TO_BYTES(PAGES));
+	sender = start_sending(&sink, 3);
+	sender_pause(sender, true);
+	assert_int_equal(sender_push(sender, &space.procs[0], &ranges), 0);
+	sender_finish(sender);
+	assert_false(sender_finished(sender));
+	sender_pause(sender, false);
+	assert_int_equal(fd_wait(sender_event_fd(sender), POLLIN, deadline_in_ms(10000)), 0);
+	assert_int_equal(sender_result(sender, &e), 0);
+	assert_true(sender_finished(sender));
+	assert_int_equal(sink.ended, 3);
+	assert_int_equal(sink.pages, PAGES / 3);
+	assert_int_equal(sink.pages + sink.zeros, PAGES);
+	assert_memory_equal(sink.copy, memory, PAGES_TO_BYTES(PAGES));
+	sender_free(sender);
+	space_done(&space);
+	free(sink.copy);
+	munmap(memory, PAGES_TO_BYTES(PAGES));
+}
+
+static void a_broken_stream_is_told_and_ends_all(void **state)
+{
+	_cleanup_ranges_ struct ranges ranges = RANGES_INIT;
+	uint8_t *memory = make_memory();
+	struct sink sink = {.lock = PTHREAD_MUTEX_INITIALIZER, .base = (uintptr_t)memory,
+		.copy = malloc(PAGES_TO_BYTES(PAGES)), .broken = true};
+	struct space space = SPACE_INIT;
+	struct sender *sender;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	open_self(&space);
+	ranges_add(&ranges, sink.base, sink.base + PAGES_TO_BYTES(PAGES));
+	sender = start_sending(&sink, 2);
+	sender_push(sender, &space.procs[0], &ranges);
+	assert_int_equal(fd_wait(sender_event_fd(sender), POLLIN, deadline_in_ms(10000)), 0);
+	assert_int_equal(sender_result(sender, &e), -EPIPE);
+	assert_false(sender_finished(sender));
+	sender_free(sender);
+	space_done(&space);
+	free(sink.copy);
+	munmap(memory, PAGES_TO_BYTES(PAGES));
+}
+
+static void memory_that_is_not_there_can_not_be_read(void **state)
+{
+	struct space space = SPACE_INIT;
+	uint8_t page[PAGE_BYTES];
+	uint8_t *hole = mmap(NULL, PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)state;
+	open_self(&space);
+	/* Without read permission for its own process, but not for us. */
+	assert_int_equal(process_read(&space.procs[0], (uintptr_t)hole, 1, page), 0);
+	munmap(hole, PAGE_BYTES);
+	assert_int_equal(process_read(&space.procs[0], (uintptr_t)hole, 1, page), -EFAULT);
+	space_done(&space);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(compression_pays_on_slow_links_only),
+		cmocka_unit_test(pages_survive_the_codec),
+		cmocka_unit_test(what_is_not_just_that_many_bytes_is_refused),
+		cmocka_unit_test(runs_of_zero_pages_are_found),
+		cmocka_unit_test(maps_are_parsed_strictly),
+		cmocka_unit_test(every_page_arrives_once_over_all_streams),
+		cmocka_unit_test(a_broken_stream_is_told_and_ends_all),
+		cmocka_unit_test(memory_that_is_not_there_can_not_be_read),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "unit.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "migrate/bulk.h"
+#include "migrate/images.h"
+#include "migrate/manifest.h"
+#include "migrate/stage.h"
+#include "migrate/wait.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#define SOON deadline_in_ms(5000)
+
+/* --- stages ----------------------------------------------------------------------------------- */
+
+struct walk {
+	char trace[64];
+	int fail_at, end_at;
+	bool committed;
+};
+
+static int run_stage(struct walk *w, int number, struct err *e)
+{
+	char c[2] = {(char)('0' + number), '\0'};
+
+	strcat(w->trace, c);
+	if (w->fail_at == number)
+		return err_set(e, ERR_LOCAL, EIO, "broken");
+	return w->end_at == number;
+}
+
+static int run_1(void *ctx, struct err *e) { return run_stage(ctx, 1, e); }
+static int run_2(void *ctx, struct err *e) { return run_stage(ctx, 2, e); }
+static int run_3(void *ctx, struct err *e) { return run_stage(ctx, 3, e); }
+static void undo_1(void *ctx) { strcat(((struct walk *)ctx)->trace, "a"); }
+static void undo_2(void *ctx) { strcat(((struct walk *)ctx)->trace, "b"); }
+static bool revocable(const void *ctx) { return !((const struct walk *)ctx)->committed; }
+
+static const struct stage stages[] = {
+	{"one", run_1, undo_1},
+	{"two", run_2, undo_2},
+	{"three", run_3, NULL},
+};
+
+static void stages_are_undone_in_the_opposite_order(void **state)
+{
+	struct err e = ERR_INIT;
+	struct walk w = {0};
+
+	(void)state;
+	assert_int_equal(stages_walk(stages, 3, &w, revocable, &e), 0);
+	assert_string_equal(w.trace, "123");
+	w = (struct walk){.fail_at = 3};
+	assert_int_equal(stages_walk(stages, 3, &w, revocable, &e), -EIO);
+	assert_string_equal(w.trace, "123ba");
+	assert_string_equal(e.text, "three: broken");
+	w = (struct walk){.fail_at = 2};
+	stages_walk(stages, 3, &w, revocable, &e);
+	assert_string_equal(w.trace, "12ba");
+	w = (struct walk){.fail_at = 3, .committed = true};
+	assert_int_equal(stages_walk(stages, 3, &w, revocable, &e), -EIO);
+	assert_string_equal(w.trace, "123");
+	w = (struct walk){.end_at = 2};
+	assert_int_equal(stages_walk(stages, 3, &w, revocable, &e), 0);
+	assert_string_equal(w.trace, "12");
+}
+
+/* --- waiting ---------------------------------------------------------------------------------- */
+
+static int count_calls(void *ctx, struct err *e)
+{
+	(void)e;
+	++*(int *)ctx;
+	return 1;
+}
+
+static int fail_call(void *ctx, struct err *e)
+{
+	(void)ctx;
+	return err_set(e, ERR_CANCELLED, ECANCELED, "interrupted");
+}
+
+static void others_are_dealt_with_while_waiting(void **state)
+{
+	int want = eventfd(0, EFD_CLOEXEC), other = eventfd(1, EFD_CLOEXEC), calls = 0;
+	struct waiter w = WAITER_INIT;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	waiter_add(&w, other, count_calls, &calls);
+	assert_int_equal(waiter_wait(&w, want, deadline_in_ms(30), &e), -ETIMEDOUT);
+	assert_int_equal(calls, 1); /* and watched no more */
+	eventfd_write(want, 1);
+	assert_int_equal(waiter_wait(&w, want, SOON, &e), 0);
+	waiter_add(&w, other, fail_call, NULL);
+	assert_int_equal(waiter_wait(&w, -1, SOON, &e), -ECANCELED);
+	waiter_remove(&w, other);
+	assert_int_equal(waiter_wait(&w, want, SOON, &e), 0);
+	close(want);
+	close(other);
+}
+
+/* --- images ----------------------------------------------------------------------------------- */
+
+struct ends {
+	struct channel source, target;
+};
+
+static void connect_ends(struct ends *p, enum msg_channel kind)
+{
+	struct transport *a, *b;
+	struct err e = ERR_INIT;
+	int sv[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	assert_int_equal(transport_plain(sv[0], sv[0], &a, &e), 0);
+	assert_int_equal(transport_plain(sv[1], sv[1], &b, &e), 0);
+	channel_init(&p->source, a, kind, true);
+	channel_init(&p->target, b, kind, false);
+}
+
+struct sending {
+	struct channel *c;
+	const char *dir;
+	int result;
+};
+
+static void *send_images(void *arg)
+{
+	struct sending *s = arg;
+	struct err e = ERR_INIT;
+
+	s->result = images_send(s->c, s->dir, SOON, &e);
+	return NULL;
+}
+
+static void images_arrive_whole(void **state)
+{
+	char *from = scratch_make(), *to = scratch_make(), path[512], *data = NULL;
+	uint8_t *large = calloc(1, 600000);
+	struct sending s = {.dir = from};
+	struct images_in in;
+	struct ends p;
+	struct err e = ERR_INIT;
+	struct msg m = MSG_INIT;
+	pthread_t t;
+	size_t len;
+
+	(void)state;
+	memset(large + 300000, 7, 1000);
+	scratch_file(from, "pages-1.img", large, 600000);
+	scratch_file(from, "empty.img", "", 0);
+	scratch_file(from, IMAGE_INVENTORY, "inventory", 9);
+	scratch_file(from, IMAGE_DESCRIPTORS, "[]", 2);
+	connect_ends(&p, CHANNEL_CONTROL);
+	s.c = &p.source;
+	pthread_create(&t, NULL, send_images, &s);
+	images_in_init(&in, to, 1 << 20);
+	for (;;) {
+		assert_int_equal(channel_recv(&p.target, &m, SOON, &e), 0);
+		if (m.type == MSG_IMAGES_END)
+			break;
+		assert_int_equal(images_take(&in, &m.body.image, &e), 0);
+		msg_done(&m);
+	}
+	assert_int_equal(images_finish(&in, &m.body.images_end, &e), 0);
+	msg_done(&m);
+	pthread_join(t, NULL);
+	assert_int_equal(s.result, 0);
+	assert_int_equal(in.files, 3);
+	assert_int_equal(in.inventory.len, 9);
+	snprintf(path, sizeof(path), "%s/pages-1.img", to);
+	assert_int_equal(file_read(path, 1 << 20, &data, &len), 0);
+	assert_int_equal(len, 600000);
+	assert_memory_equal(data, large, len);
+	free(data);
+	free(large);
+	images_in_done(&in);
+	channel_done(&p.source);
+	channel_done(&p.target);
+	scratch_remove(from);
+	scratch_remove(to);
+}
+
+static int take(struct images_in *in, const char *name, uint64_t offset, uint64_t total, size_t len)
+{
+	static const uint8_t data[64];
+	struct msg_image m = {.name = msg_string(name), .offset = offset, .total = total,
+		.data = {data, len}};
+	struct err e = ERR_INIT;
+
+	return images_take(in, &m, &e);
+}
+
+static void images_out_of_order_or_too_large_are_refused(void **state)
+{
+	char *to = scratch_make();
+	struct images_in in;
+	struct msg_images_end end = {.count = 1, .bytes = 20};
+	struct err e = ERR_INIT;
+
+	(void)state;
+	images_in_init(&in, to, 100);
+	assert_int_equal(take(&in, "a.img", 0, 20, 10), 0);
+	assert_int_equal(take(&in, "b.img", 0, 20, 10), -EPROTO);
+	assert_int_equal(take(&in, "a.img", 5, 20, 10), -EPROTO);
+	assert_int_equal(images_finish(&in, &end, &e), -EPROTO);
+	images_in_done(&in);
+	images_in_init(&in, to, 100);
+	assert_int_equal(take(&in, "c.img", 7, 20, 10), -EPROTO);
+	assert_int_equal(take(&in, "a.img", 0, 20, 10), -EEXIST);
+	images_in_done(&in);
+	images_in_init(&in, to, 100);
+	assert_int_equal(take(&in, "d.img", 0, 64, 64), 0);
+	assert_int_equal(take(&in, "e.img", 0, 64, 64), -ENOSPC);
+	images_in_done(&in);
+	scratch_remove(to);
+}
+
+/* --- pages ------------------------------------------------------------------------------------ */
+
+static void pages_go_through_a_receiver_into_the_pager(void **state)
+{
+	_cleanup_ranges_ struct ranges lazy = RANGES_INIT;
+	static uint8_t pages[PAGES_TO_BYTES(4)];
+	struct receiver *r;
+	struct page_sink sink;
+	struct pager *pager;
+	struct ends p;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	assert_int_equal(pager_new(64 << 20, &pager, &e), 0);
+	ranges_add(&lazy, 0x100000, 0x100000 + PAGES_TO_BYTES(8));
+	assert_int_equal(pager_expect(pager, 1, &lazy), 0);
+	connect_ends(&p, CHANNEL_BULK);
+	assert_int_equal(receiver_start(&p.target, pager, &r, &e), 0);
+	sink = bulk_sink(&p.source);
+	memset(pages, 3, sizeof(pages));
+	assert_int_equal(sink.pages(sink.ctx, 1, 0x100000, 4, CODEC_RAW, pages, sizeof(pages), &e), 0);
+	assert_int_equal(sink.zeros(sink.ctx, 1, 0x104000, 4, &e), 0);
+	assert_int_equal(sink.end(sink.ctx, 8, sizeof(pages), &e), 0);
+	assert_int_equal(fd_wait(receiver_event_fd(r), POLLIN, SOON), 0);
+	assert_int_equal(receiver_result(r, &e), 0);
+	assert_true(receiver_finished(r));
+	assert_true(pager_has_all(pager));
+	receiver_free(r);
+	channel_done(&p.source);
+	pager_free(pager);
+}
+
+static void pages_that_are_none_end_a_receiver(void **state)
+{
+	struct receiver *r;
+	struct page_sink sink;
+	struct pager *pager;
+	struct ends p;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	assert_int_equal(pager_new(64 << 20, &pager, &e), 0);
+	connect_ends(&p, CHANNEL_BULK);
+	assert_int_equal(receiver_start(&p.target, pager, &r, &e), 0);
+	sink = bulk_sink(&p.source);
+	assert_int_equal(sink.pages(sink.ctx, 1, 0x100000, 4, CODEC_ZSTD, "junk", 4, &e), 0);
+	assert_int_equal(fd_wait(receiver_event_fd(r), POLLIN, SOON), 0);
+	assert_int_equal(receiver_result(r, &e), -EBADMSG);
+	assert_int_equal(e.class, ERR_PEER);
+	assert_false(receiver_finished(r));
+	receiver_free(r);
+	channel_done(&p.source);
+	pager_free(pager);
+}
+
+static void faults_are_answered_with_the_page(void **state)
+{
+	uint8_t *page = aligned_alloc(PAGE_BYTES, 2 * PAGE_BYTES);
+	struct space space = SPACE_INIT;
+	struct answerer *a;
+	struct ends p;
+	struct err e = ERR_INIT;
+	struct msg m;
+	pid_t self = getpid();
+
+	(void)state;
+	memset(page, 5, PAGE_BYTES);
+	memset(page + PAGE_BYTES, 0, PAGE_BYTES);
+	assert_int_equal(space_open(&space, &self, 1, &e), 0);
+	connect_ends(&p, CHANNEL_URGENT);
+	assert_int_equal(answerer_start(&p.source, &space, &a, &e), 0);
+	struct msg_fault f = {.vpid = (uint32_t)self, .pages = 1, .addr = (uintptr_t)page};
+	assert_int_equal(channel_send(&p.target, MSG_FAULT, &f, SOON, &e), 0);
+	assert_int_equal(channel_expect(&p.target, MSG_PAGES, &m, SOON, &e), 0);
+	assert_memory_equal(m.body.pages.data.p, page, PAGE_BYTES);
+	msg_done(&m);
+	f.addr += PAGE_BYTES;
+	assert_int_equal(channel_send(&p.target, MSG_FAULT, &f, SOON, &e), 0);
+	assert_int_equal(channel_expect(&p.target, MSG_ZEROS, &m, SOON, &e), 0);
+	msg_done(&m);
+	f.vpid = 1; /* not a process of this container */
+	assert_int_equal(channel_send(&p.target, MSG_FAULT, &f, SOON, &e), 0);
+	assert_int_equal(fd_wait(answerer_event_fd(a), POLLIN, SOON), 0);
+	assert_int_equal(answerer_result(a, &e), -ESRCH);
+	answerer_free(a);
+	channel_done(&p.target);
+	space_done(&space);
+	free(page);
+}
+
+/* --- manifest --------------------------------------------------------------------------------- */
+
+static void a_manifest_reads_back(void **state)
+{
+	static struct manifest m, n;
+	char *dir = scratch_make();
+	struct err e = ERR_INIT;
+
+	(void)state;
+	m = (struct manifest){.container = "c", .bundle = "/srv/c", .config_text = "{}",
+		.config_len = 2, .arch = "x86_64", .criu_version = "4.2.1", .cpu_features = "fpu",
+		.memory_bytes = 77, .file_locks = true, .n_listeners = 1};
+	memset(m.images_digest, 9, DIGEST_LEN);
+	m.listeners[0] = (struct listener){.protocol = 17, .family = 4, .port = 26000};
+	assert_int_equal(manifest_write(dir, &m, &e), 0);
+	assert_int_equal(manifest_read(dir, &n, &e), 0);
+	assert_string_equal(n.container, "c");
+	assert_int_equal(n.memory_bytes, 77);
+	assert_true(n.file_locks);
+	assert_int_equal(n.listeners[0].port, 26000);
+	assert_memory_equal(n.images_digest, m.images_digest, DIGEST_LEN);
+	manifest_done(&n);
+	scratch_file(dir, MANIFEST_NAME, "{}", 2);
+	assert_true(manifest_read(dir, &n, &e) < 0);
+	assert_int_equal(e.class, ERR_REFUSED);
+	manifest_done(&n);
+	scratch_remove(dir);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(stages_are_undone_in_the_opposite_order),
+		cmocka_unit_test(others_are_dealt_with_while_waiting),
+		cmocka_unit_test(images_arrive_whole),
+		cmocka_unit_test(images_out_of_order_or_too_large_are_refused),
+		cmocka_unit_test(pages_go_through_a_receiver_into_the_pager),
+		cmocka_unit_test(pages_that_are_none_end_a_receiver),
+		cmocka_unit_test(faults_are_answered_with_the_page),
+		cmocka_unit_test(a_manifest_reads_back),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

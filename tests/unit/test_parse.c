@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Small parsers and comparisons of oci, net, sync, check and report. */
+#include "unit.h"
+
+#include "check/check.h"
+#include "net/address.h"
+#include "oci/config.h"
+#include "oci/runc.h"
+#include "report/report.h"
+#include "sync/digest.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <netinet/in.h>
+#include <sys/stat.h>
+
+static int parse(const char *text, struct oci_config *c)
+{
+	struct err e = ERR_INIT;
+	int r = oci_config_parse(text, strlen(text), "/srv/b", c, &e);
+
+	assert_int_equal(r < 0, err_is_set(&e));
+	return r;
+}
+
+static void a_configuration_is_read(void **state)
+{
+	struct oci_config c;
+
+	(void)state;
+	assert_int_equal(parse("{\"root\":{\"path\":\"rootfs\"},\"process\":{\"terminal\":true},"
+			       "\"mounts\":[{\"type\":\"bind\",\"source\":\"/data\"},"
+			       "{\"type\":\"none\",\"source\":\"/x\",\"options\":[\"rbind\"]},"
+			       "{\"type\":\"tmpfs\",\"source\":\"tmpfs\"}],"
+			       "\"linux\":{\"namespaces\":[{\"type\":\"network\"}]},"
+			       "\"annotations\":{\"org.godwit.address\":\"10.0.0.1/8 dev br0\"}}",
+				&c),
+		0);
+	assert_string_equal(c.rootfs, "/srv/b/rootfs");
+	assert_true(c.terminal && c.own_network);
+	assert_int_equal(c.n_bind_sources, 2);
+	assert_string_equal(c.bind_sources[1], "/x");
+	assert_string_equal(c.address, "10.0.0.1/8 dev br0");
+	assert_null(c.criu_config);
+	oci_config_done(&c);
+}
+
+static void a_configuration_that_is_none_is_refused(void **state)
+{
+	static const char *const bad[] = {"", "[]", "{}", "{\"root\":{}}", "{\"root\":{\"path\":\"\"}}",
+		"{\"root\":{\"path\":\"a\"},\"root\":{\"path\":\"b\"}}", "{\"root\":"};
+	struct oci_config c;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_true(parse(bad[i], &c) < 0);
+}
+
+static void container_names_can_not_be_paths_or_options(void **state)
+{
+	(void)state;
+	assert_true(container_id_valid("xonotic"));
+	assert_true(container_id_valid("a_b+c.d-1"));
+	assert_false(container_id_valid(""));
+	assert_false(container_id_valid("."));
+	assert_false(container_id_valid(".."));
+	assert_false(container_id_valid("-f"));
+	assert_false(container_id_valid("a/b"));
+	assert_false(container_id_valid("a b"));
+}
+
+static void versions_are_compared_as_numbers(void **state)
+{
+	(void)state;
+	assert_int_equal(version_number("4.2.1"), 40201);
+	assert_int_equal(version_number("4.2"), 40200);
+	assert_true(version_number("3.17.1") < version_number("4.0"));
+	assert_int_equal(version_number("x"), 0);
+}
+
+static void addresses_are_parsed_strictly(void **state)
+{
+	static const char *const bad[] = {"", "10.0.0.1", "10.0.0.1/33 dev br0", "10.0.0/8 dev br0",
+		"10.0.0.1/8 dev ", "10.0.0.1/8 dev br0 x", "fd00::1/129 dev br0",
+		"10.0.0.1/8 dev interface-name-too-long"};
+	struct address a;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	assert_int_equal(address_parse("10.10.0.100/24 dev br0", &a, &e), 0);
+	assert_int_equal(a.prefix, 24);
+	assert_int_equal(a.bytes[3], 100);
+	assert_string_equal(a.interface, "br0");
+	assert_int_equal(address_parse("fd00::1/64 dev eth0.7", &a, &e), 0);
+	assert_int_equal(a.family, AF_INET6);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_true(address_parse(bad[i], &a, &e) < 0);
+}
+
+static struct listener udp(uint16_t port, uint8_t last)
+{
+	struct listener l = {.protocol = IPPROTO_UDP, .family = 4, .port = port};
+
+	if (last)
+		memcpy(l.address + 12, (uint8_t[]){10, 0, 0, last}, 4);
+	return l;
+}
+
+static void sockets_collide_on_the_same_or_any_address(void **state)
+{
+	struct listener a = udp(26000, 1), b = udp(26000, 2), any = udp(26000, 0), c = udp(26001, 1);
+
+	(void)state;
+	assert_true(listeners_collide(&a, &a));
+	assert_false(listeners_collide(&a, &b));
+	assert_true(listeners_collide(&a, &any));
+	assert_true(listeners_collide(&any, &b));
+	assert_false(listeners_collide(&a, &c));
+	c = a;
+	c.protocol = IPPROTO_TCP;
+	assert_false(listeners_collide(&a, &c));
+}
+
+static void a_digest_sees_every_change_but_times(void **state)
+{
+	uint8_t first[DIGEST_LEN], second[DIGEST_LEN];
+	char *dir = scratch_make(), path[512];
+	struct err e = ERR_INIT;
+
+	(void)state;
+	scratch_file(dir, "a", "one", 3);
+	assert_int_equal(digest_tree(dir, first, &e), 0);
+	scratch_file(dir, "a", "one", 3);
+	assert_int_equal(digest_tree(dir, second, &e), 0);
+	assert_memory_equal(first, second, DIGEST_LEN);
+	scratch_file(dir, "a", "two", 3);
+	assert_int_equal(digest_tree(dir, second, &e), 0);
+	assert_memory_not_equal(first, second, DIGEST_LEN);
+	scratch_file(dir, "a", "one", 3);
+	snprintf(path, sizeof(path), "%s/a", dir);
+	chmod(path, 0755);
+	assert_int_equal(digest_tree(dir, second, &e), 0);
+	assert_memory_not_equal(first, second, DIGEST_LEN);
+	chmod(path, 0644);
+	snprintf(path, sizeof(path), "%s/b", dir);
+	assert_int_equal(symlink("a", path), 0);
+	assert_int_equal(digest_tree(dir, second, &e), 0);
+	assert_memory_not_equal(first, second, DIGEST_LEN);
+	assert_true(digest_tree("/nonexistent", second, &e) < 0);
+	scratch_remove(dir);
+}
+
+static void verdicts_count_as_their_worst(void **state)
+{
+	static struct verdicts l;
+
+	(void)state;
+	verdict_add(&l, "a", CHECK_OK, NULL, "fine");
+	verdict_add(&l, "b", CHECK_WARN, "look", "%d things", 2);
+	assert_true(verdicts_allow(&l));
+	verdict_add(&l, "c", CHECK_NO, "mend it", "broken");
+	assert_false(verdicts_allow(&l));
+	assert_string_equal(l.v[1].reason, "2 things");
+	for (int i = 0; i < 2 * VERDICTS_MAX; i++)
+		verdict_add(&l, "d", CHECK_OK, NULL, "more");
+	assert_int_equal(l.n, VERDICTS_MAX);
+}
+
+static void every_line_of_json_is_an_object(void **state)
+{
+	char *text = NULL, *save = NULL;
+	size_t size = 0, lines = 0;
+	FILE *f = open_memstream(&text, &size);
+	struct report r;
+	struct summary s = {.container = "c", .from = "a", .to = "b", .mode = "post", .ok = true};
+	struct err e = ERR_INIT;
+
+	(void)state;
+	report_init(&r, f, true);
+	report_phase(&r, "check", "text");
+	report_check(&r, "runc", REPORT_NO, "a \"reason\"", "");
+	report_progress(&r, 1, 2);
+	report_note(&r, "note");
+	err_set(&e, ERR_PEER, EPIPE, "lost");
+	report_error(&r, &e);
+	summary_part(&s, "dump", 1.5);
+	report_summary(&r, &s);
+	fclose(f);
+	for (char *l = strtok_r(text, "\n", &save); l; l = strtok_r(NULL, "\n", &save)) {
+		json_t *o = json_loads(l, 0, NULL);
+
+		assert_non_null(json_string_value(json_object_get(o, "event")));
+		json_decref(o);
+		lines++;
+	}
+	assert_int_equal(lines, 6);
+	free(text);
+}
+
+static void bytes_are_readable(void **state)
+{
+	char b[32];
+
+	(void)state;
+	assert_string_equal(human_bytes(0, b), "0 B");
+	assert_string_equal(human_bytes(999, b), "999 B");
+	assert_string_equal(human_bytes(94200000, b), "94.2 MB");
+	assert_string_equal(human_bytes(UINT64_MAX, b), "18447 PB");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_configuration_is_read),
+		cmocka_unit_test(a_configuration_that_is_none_is_refused),
+		cmocka_unit_test(container_names_can_not_be_paths_or_options),
+		cmocka_unit_test(versions_are_compared_as_numbers),
+		cmocka_unit_test(addresses_are_parsed_strictly),
+		cmocka_unit_test(sockets_collide_on_the_same_or_any_address),
+		cmocka_unit_test(a_digest_sees_every_change_but_times),
+		cmocka_unit_test(verdicts_count_as_their_worst),
+		cmocka_unit_test(every_line_of_json_is_an_object),
+		cmocka_unit_test(bytes_are_readable),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "unit.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "wire/channel.h"
+#include "wire/identity.h"
+#include "wire/peers.h"
+#include "wire/transport.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#define SOON deadline_in_ms(5000)
+
+/* --- identity and peers ----------------------------------------------------------------------- */
+
+static void a_key_is_made_once_and_private(void **state)
+{
+	struct identity a = IDENTITY_INIT, b = IDENTITY_INIT;
+	char *dir = scratch_make(), text[FINGERPRINT_TEXT], path[512];
+	uint8_t back[FINGERPRINT_LEN];
+	struct err e = ERR_INIT;
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(identity_load(dir, &a, &e), 0);
+	assert_int_equal(identity_load(dir, &b, &e), 0);
+	assert_memory_equal(a.fingerprint, b.fingerprint, FINGERPRINT_LEN);
+	fingerprint_format(a.fingerprint, text);
+	assert_int_equal(strlen(text), strlen("SHA256:") + 43);
+	assert_int_equal(fingerprint_parse(text, back), 0);
+	assert_memory_equal(a.fingerprint, back, FINGERPRINT_LEN);
+	identity_done(&a);
+	identity_done(&b);
+	snprintf(path, sizeof(path), "%s/key.pem", dir);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	chmod(path, 0640);
+	assert_true(identity_load(dir, &a, &e) < 0);
+	assert_non_null(strstr(e.text, "key.pem"));
+	identity_done(&a);
+	scratch_remove(dir);
+}
+
+static void fingerprints_are_parsed_strictly(void **state)
+{
+	static const char *const bad[] = {"", "SHA256:", "SHA256:short", "MD5:abc",
+		"SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA!",
+		"SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"};
+	uint8_t f[FINGERPRINT_LEN];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(fingerprint_parse(bad[i], f), -EINVAL);
+}
+
+#define KEY_A "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+#define KEY_B "SHA256:BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA"
+
+static void peers_are_added_saved_and_found(void **state)
+{
+	struct peers p = PEERS_INIT, q;
+	char *dir = scratch_make();
+	struct err e = ERR_INIT;
+
+	(void)state;
+	assert_int_equal(peers_load(dir, &p, &e), 0);
+	assert_int_equal(p.n, 0);
+	assert_int_equal(peers_add(&p, "tuebingen", "10.0.0.2", KEY_A, &e), 0);
+	assert_int_equal(peers_add(&p, "six", "[fd00::1]:99", KEY_B, &e), 0);
+	assert_int_equal(peers_save(dir, &p, &e), 0);
+	assert_int_equal(peers_load(dir, &q, &e), 0);
+	assert_int_equal(q.n, 2);
+	assert_string_equal(peers_by_name(&q, "six")->address, "[fd00::1]:99");
+	assert_ptr_equal(peers_by_key(&q, p.v[0].fingerprint), &q.v[0]);
+	assert_null(peers_by_name(&q, "nobody"));
+	/* Another key under the same name is what a stranger would try. */
+	assert_true(peers_add(&q, "six", "[fd00::1]:99", KEY_A, &e) < 0);
+	assert_non_null(strstr(e.text, "another key"));
+	assert_int_equal(peers_remove(&q, "six", &e), 0);
+	assert_true(peers_remove(&q, "six", &e) < 0);
+	peers_done(&p);
+	peers_done(&q);
+	scratch_remove(dir);
+}
+
+static void a_bad_peers_file_is_named_with_its_line(void **state)
+{
+	static const char text[] = "[a]\naddress = x\nfingerprint = nonsense\n";
+	char *dir = scratch_make();
+	struct err e = ERR_INIT;
+	struct peers p;
+
+	(void)state;
+	scratch_file(dir, "peers", text, strlen(text));
+	assert_true(peers_load(dir, &p, &e) < 0);
+	assert_non_null(strstr(e.text, "line 3"));
+	assert_int_equal(e.class, ERR_USAGE);
+	scratch_remove(dir);
+}
+
+static void addresses_are_split(void **state)
+{
+	char host[256], port[6];
+
+	(void)state;
+	assert_int_equal(peer_address_split("host", host, port), 0);
+	assert_string_equal(host, "host");
+	assert_string_equal(port, "7342");
+	assert_int_equal(peer_address_split("[fd00::1]:80", host, port), 0);
+	assert_string_equal(host, "fd00::1");
+	assert_string_equal(port, "80");
+	assert_int_equal(peer_address_split("host:0", host, port), -EINVAL);
+	assert_int_equal(peer_address_split("host:65536", host, port), -EINVAL);
+	assert_int_equal(peer_address_split("[fd00::1", host, port), -EINVAL);
+	assert_int_equal(peer_address_split("", host, port), -EINVAL);
+	assert_int_equal(peer_address_split("a b", host, port), -EINVAL);
+}
+
+/* --- channels --------------------------------------------------------------------------------- */
+
+/* Two ends of a connection; the far one is served by a thread. */
+struct pair {
+	struct channel near;
+	int far_fd;
+	pthread_t thread;
+	int (*serve)(struct channel *far, struct err *e);
+	struct identity *key; /* of the far side: TLS */
+	struct identity *own;
+	const uint8_t *trusted_by_far, *trusted_by_near;
+	int far_result, near_result;
+	struct err far_error, near_error;
+};
+
+static bool trusts(const uint8_t f[static FINGERPRINT_LEN], void *ctx)
+{
+	return memcmp(f, ctx, FINGERPRINT_LEN) == 0;
+}
+
+static void *far_main(void *arg)
+{
+	struct pair *p = arg;
+	struct transport *t = NULL;
+	struct channel c;
+
+	if (p->key)
+		p->far_result = transport_tls_accept(p->far_fd, p->key, trusts,
+			(void *)p->trusted_by_far, SOON, &t, &p->far_error);
+	else
+		p->far_result = transport_plain(p->far_fd, p->far_fd, &t, &p->far_error);
+	if (p->far_result < 0)
+		return NULL;
+	channel_init(&c, t, CHANNEL_CONTROL, false);
+	p->far_result = p->serve(&c, &p->far_error);
+	channel_done(&c);
+	return NULL;
+}
+
+static int pair_open(struct pair *p)
+{
+	struct transport *t = NULL;
+	int sv[2], r;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	p->far_fd = sv[1];
+	assert_int_equal(pthread_create(&p->thread, NULL, far_main, p), 0);
+	if (p->key)
+		r = transport_tls_connect(sv[0], p->own, trusts, (void *)p->trusted_by_near, SOON,
+			&t, &p->near_error);
+	else
+		r = transport_plain(sv[0], sv[0], &t, &p->near_error);
+	if (r == 0)
+		channel_init(&p->near, t, CHANNEL_CONTROL, true);
+	return p->near_result = r;
+}
+
+static void pair_close(struct pair *p)
+{
+	if (p->near_result == 0)
+		channel_done(&p->near);
+	pthread_join(p->thread, NULL);
+}
+
+static const uint8_t token[MSG_ID_LEN] = {1, 2, 3};
+
+static int serve_hello_and_image(struct channel *far, struct err *e)
+{
+	struct msg_hello hello;
+	struct msg m;
+	int r = channel_hello(far, 0, token, &hello, SOON, e);
+
+	if (r == 0)
+		r = channel_expect(far, MSG_IMAGE, &m, SOON, e);
+	if (r < 0)
+		return r;
+	r = m.body.image.data.len == MSG_DATA_MAX ? 0 : -EBADMSG;
+	msg_done(&m);
+	return r == 0 ? channel_send(far, MSG_PREPARED, NULL, SOON, e) : r;
+}
+
+static void talk(struct pair *p)
+{
+	static const uint8_t data[MSG_DATA_MAX];
+	struct msg_image image = {
+		.name = msg_string("x"), .total = MSG_DATA_MAX, .data = {data, sizeof(data)}};
+	struct err e = ERR_INIT;
+	struct msg m;
+
+	assert_int_equal(channel_hello(&p->near, 0, token, NULL, SOON, &e), 0);
+	assert_int_equal(channel_send_data(&p->near, MSG_IMAGE, &image, &image.data, SOON, &e), 0);
+	assert_int_equal(channel_expect(&p->near, MSG_PREPARED, &m, SOON, &e), 0);
+	msg_done(&m);
+	assert_true(transport_written(p->near.transport) > MSG_DATA_MAX);
+}
+
+static void messages_cross_a_plain_connection(void **state)
+{
+	struct pair p = {.serve = serve_hello_and_image};
+
+	(void)state;
+	assert_int_equal(pair_open(&p), 0);
+	talk(&p);
+	pair_close(&p);
+	assert_int_equal(p.far_result, 0);
+}
+
+static void tls_connects_peers_that_trust_each_other_only(void **state)
+{
+	char *da = scratch_make(), *db = scratch_make();
+	struct identity a = IDENTITY_INIT, b = IDENTITY_INIT;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	assert_int_equal(identity_load(da, &a, &e), 0);
+	assert_int_equal(identity_load(db, &b, &e), 0);
+
+	struct pair good = {.serve = serve_hello_and_image, .key = &b, .own = &a,
+		.trusted_by_far = a.fingerprint, .trusted_by_near = b.fingerprint};
+	assert_int_equal(pair_open(&good), 0);
+	talk(&good);
+	pair_close(&good);
+	assert_int_equal(good.far_result, 0);
+
+	struct pair wrong_server = {.serve = serve_hello_and_image, .key = &b, .own = &a,
+		.trusted_by_far = a.fingerprint, .trusted_by_near = a.fingerprint};
+	assert_true(pair_open(&wrong_server) < 0);
+	assert_non_null(strstr(wrong_server.near_error.text, "is not trusted here"));
+	pair_close(&wrong_server);
+	assert_true(wrong_server.far_result < 0);
+
+	struct pair stranger = {.serve = serve_hello_and_image, .key = &b, .own = &a,
+		.trusted_by_far = b.fingerprint, .trusted_by_near = b.fingerprint};
+	if (pair_open(&stranger) == 0) {
+		/* In TLS 1.3 the client learns it with its first read. */
+		assert_true(channel_hello(&stranger.near, 0, token, NULL, SOON, &e) < 0);
+		assert_non_null(strstr(e.text, "does not trust"));
+	}
+	pair_close(&stranger);
+	assert_true(stranger.far_result < 0);
+	assert_non_null(strstr(stranger.far_error.text, "is not trusted here"));
+
+	identity_done(&a);
+	identity_done(&b);
+	scratch_remove(da);
+	scratch_remove(db);
+}
+
+static int serve_abort(struct channel *far, struct err *e)
+{
+	struct err why = ERR_INIT;
+
+	err_set(&why, ERR_REFUSED, EEXIST, "the name is taken");
+	err_remedy(&why, "choose another");
+	(void)e;
+	channel_abort(far, &why);
+	return 0;
+}
+
+static void an_abort_becomes_the_error_it_carries(void **state)
+{
+	struct pair p = {.serve = serve_abort};
+	struct err e = ERR_INIT;
+	struct msg m;
+
+	(void)state;
+	assert_int_equal(pair_open(&p), 0);
+	assert_int_equal(channel_recv(&p.near, &m, SOON, &e), -EEXIST);
+	assert_int_equal(e.class, ERR_REFUSED);
+	assert_non_null(strstr(e.text, "the name is taken"));
+	assert_string_equal(e.remedy, "choose another");
+	assert_true(p.near.aborted);
+	pair_close(&p);
+}
+
+static int serve_out_of_order(struct channel *far, struct err *e)
+{
+	/* COMMIT is the source's to say. */
+	return channel_send(far, MSG_COMMIT, NULL, SOON, e);
+}
+
+static void what_a_peer_may_not_say_is_refused(void **state)
+{
+	struct pair p = {.serve = serve_out_of_order};
+	struct err e = ERR_INIT;
+	struct msg m;
+
+	(void)state;
+	assert_int_equal(pair_open(&p), 0);
+	assert_int_equal(channel_recv(&p.near, &m, SOON, &e), -EPROTO);
+	assert_int_equal(e.class, ERR_PEER);
+	pair_close(&p);
+}
+
+static int serve_nothing(struct channel *far, struct err *e)
+{
+	struct msg m;
+
+	return channel_recv(far, &m, SOON, e);
+}
+
+static void a_silent_peer_is_waited_for_until_the_deadline(void **state)
+{
+	struct pair p = {.serve = serve_nothing};
+	struct err e = ERR_INIT;
+	struct msg m;
+
+	(void)state;
+	assert_int_equal(pair_open(&p), 0);
+	assert_int_equal(channel_recv(&p.near, &m, deadline_in_ms(50), &e), -ETIMEDOUT);
+	assert_int_equal(channel_wait(&p.near, -1, deadline_in_ms(20)), -ETIMEDOUT);
+	pair_close(&p);
+	assert_int_equal(p.far_error.class, ERR_PEER);
+}
+
+static void preambles_route(void **state)
+{
+	uint8_t p[PREAMBLE_LEN], route[ROUTE_LEN];
+
+	(void)state;
+	preamble_put(p, token);
+	assert_int_equal(preamble_get(p, route), 0);
+	assert_memory_equal(route, token, ROUTE_LEN);
+	p[0] = 'g';
+	assert_int_equal(preamble_get(p, route), -EPROTO);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_key_is_made_once_and_private),
+		cmocka_unit_test(fingerprints_are_parsed_strictly),
+		cmocka_unit_test(peers_are_added_saved_and_found),
+		cmocka_unit_test(a_bad_peers_file_is_named_with_its_line),
+		cmocka_unit_test(addresses_are_split),
+		cmocka_unit_test(messages_cross_a_plain_connection),
+		cmocka_unit_test(tls_connects_peers_that_trust_each_other_only),
+		cmocka_unit_test(an_abort_becomes_the_error_it_carries),
+		cmocka_unit_test(what_a_peer_may_not_say_is_refused),
+		cmocka_unit_test(a_silent_peer_is_waited_for_until_the_deadline),
+		cmocka_unit_test(preambles_route),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
