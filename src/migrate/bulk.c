@@ -19,7 +19,7 @@
 struct worker {
 	struct channel channel; /* owned; the thread's alone */
 	pthread_t thread;
-	bool gives_way;
+	struct thread_priority priority;
 	int stop, event; /* owned eventfds */
 	pthread_mutex_t lock; /* of the two below */
 	struct err error;
@@ -57,8 +57,7 @@ static void *worker_run(void *arg)
 	struct err e = ERR_INIT;
 	int r;
 
-	if (w->gives_way)
-		thread_give_way();
+	thread_priority_begin(&w->priority);
 	do {
 		r = channel_wait(&w->channel, w->stop, DEADLINE_NEVER);
 		if (r == 0)
@@ -202,7 +201,7 @@ int receiver_start(struct channel *c, struct pager *p, struct receiver **ret, st
 		return err_sys(e, ENOMEM, "receiver");
 	}
 	r->pager = p;
-	r->worker.gives_way = true;
+	thread_priority_set(&r->worker.priority, true);
 	error = worker_start(&r->worker, c, receiver_take, r, e);
 	if (error < 0) {
 		free(r);
@@ -210,6 +209,11 @@ int receiver_start(struct channel *c, struct pager *p, struct receiver **ret, st
 	}
 	*ret = r;
 	return 0;
+}
+
+void receiver_hurry(struct receiver *r)
+{
+	thread_priority_set(&r->worker.priority, false);
 }
 
 int receiver_event_fd(const struct receiver *r)

@@ -23,8 +23,13 @@ int bulk_take(struct pager *p, const struct msg *m, void *room, struct err *e);
 
 struct receiver;
 
-/* Takes over @c, also on failure. What arrives goes to @p. */
+/* Takes over @c, also on failure. What arrives goes to @p. The thread gives
+ * way to the restore, which all wait for. */
 int receiver_start(struct channel *c, struct pager *p, struct receiver **ret, struct err *e);
+
+/* From now on processes may wait for what arrives: it gives way no longer. (It holds the pager's
+ * lock while it installs; who answers faults would wait for a thread that isn't run.) */
+void receiver_hurry(struct receiver *r);
 
 /* Readable when the stream has ended or failed. */
 int receiver_event_fd(const struct receiver *r);

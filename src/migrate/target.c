@@ -667,6 +667,8 @@ static int run_commit(void *ctx, struct err *e)
 	if (r < 0)
 		return r;
 	server_give_way(t->server, false);
+	for (unsigned i = 0; i < t->streams; i++)
+		receiver_hurry(t->receivers[i]);
 	r = restore_open_gate(&t->restore, &t->waiter, e);
 	if (r < 0)
 		return r;
