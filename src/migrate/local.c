@@ -343,6 +343,7 @@ static int restore_images(void *ctx, struct err *e)
 		.bundle = l->manifest->bundle,
 		.images = l->images,
 		.work = WORKPLACE_CRIU,
+		.programs = WORKPLACE_PROGRAMS,
 		.file_locks = l->manifest->file_locks,
 	};
 	int r;

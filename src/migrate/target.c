@@ -415,6 +415,7 @@ static int start_restore(struct target *t, struct err *e)
 		.bundle = t->bundle,
 		.images = WORKPLACE_IMAGES,
 		.work = WORKPLACE_CRIU,
+		.programs = WORKPLACE_PROGRAMS,
 		.lazy = true,
 		.file_locks = t->flags & OFFER_FILE_LOCKS,
 	};

@@ -96,16 +96,27 @@ int runc_state(const char *id, struct container *ret, struct err *e)
 	return r;
 }
 
+/* @programs: a directory to put before the others in PATH, or NULL. */
+static int start_runc(const char *const *argv, const char *programs, struct child *ret, struct err *e)
+{
+	const char *inherited = getenv("PATH");
+	char path[4096];
+	const char *const env[] = {path, NULL};
+	struct child_opts o = {.argv = argv, .capture = true, .setenv = programs ? env : NULL};
+	int r;
+
+	snprintf(path, sizeof(path), "PATH=%s:%s", programs ? programs : "",
+		inherited ? inherited : "/usr/sbin:/usr/bin:/sbin:/bin");
+	r = child_start(ret, &o);
+	return r < 0 ? err_sys(e, -r, "starting %s %s", argv[0], argv[1]) : 0;
+}
+
 int runc_checkpoint_start(const struct runc_checkpoint *c, struct child *ret, struct err *e)
 {
 	const char *argv[24];
-	char server[32], path[4096];
-	const char *const env[] = {path, NULL};
+	char server[32];
 	size_t n = 0;
-	struct child_opts o = {.argv = argv, .capture = true, .setenv = c->programs ? env : NULL};
-	int r;
 
-	snprintf(path, sizeof(path), "PATH=%s:%s", c->programs ? c->programs : "", getenv("PATH"));
 	argv[n++] = "runc";
 	argv[n++] = "checkpoint";
 	argv[n++] = "--image-path";
@@ -124,16 +135,13 @@ int runc_checkpoint_start(const struct runc_checkpoint *c, struct child *ret, st
 		argv[n++] = "--file-locks";
 	argv[n++] = c->id;
 	argv[n] = NULL;
-	r = child_start(ret, &o);
-	return r < 0 ? err_sys(e, -r, "starting runc checkpoint") : 0;
+	return start_runc(argv, c->programs, ret, e);
 }
 
 int runc_restore_start(const struct runc_restore *o, struct child *ret, struct err *e)
 {
 	const char *argv[24];
 	size_t n = 0;
-	struct child_opts opts = {.argv = argv, .capture = true};
-	int r;
 
 	argv[n++] = "runc";
 	argv[n++] = "restore";
@@ -150,8 +158,7 @@ int runc_restore_start(const struct runc_restore *o, struct child *ret, struct e
 		argv[n++] = "--file-locks";
 	argv[n++] = o->id;
 	argv[n] = NULL;
-	r = child_start(ret, &opts);
-	return r < 0 ? err_sys(e, -r, "starting runc restore") : 0;
+	return start_runc(argv, o->programs, ret, e);
 }
 
 /*
