@@ -34,7 +34,7 @@ int cli_parse(int argc, char **argv, const struct cli_option *options, size_t n,
 	optind = 1;
 	while ((c = getopt_long(argc, argv, "h", longs, &index)) != -1) {
 		if (c == 'h') {
-			printf("usage: godwit %s\nSee godwit-%s(1).\n", usage, argv[0]);
+			printf("usage: godwit %s\nSee godwit(1) and the pages that it names.\n", usage);
 			*ret_exit = 0;
 			return -1;
 		}
