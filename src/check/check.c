@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "kernel/uffd.h"
 #include "net/address.h"
+#include "oci/cgroup.h"
 #include "sync/digest.h"
 
 #include <dirent.h>
@@ -229,16 +230,9 @@ static void check_files(const struct container_facts *f, struct verdicts *ret)
 static void check_traced(const struct container_facts *f, struct verdicts *ret)
 {
 	for (size_t i = 0; i < f->n_pids; i++) {
-		_cleanup_free_ char *text = NULL;
-		char path[64];
-		int tracer = 0;
-		const char *p;
+		pid_t tracer = process_tracer(f->pids[i]);
 
-		snprintf(path, sizeof(path), "/proc/%d/status", f->pids[i]);
-		if (file_read(path, PROC_MAX, &text, NULL) < 0)
-			continue;
-		p = strstr(text, "\nTracerPid:");
-		if (p && sscanf(p, "\nTracerPid: %d", &tracer) == 1 && tracer != 0)
+		if (tracer != 0)
 			verdict_add(ret, "debugger", CHECK_NO, "end the debugger or strace",
 				"process %d is traced by %d", f->pids[i], tracer);
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "migrate/recover.h"
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "net/address.h"
 #include "oci/cgroup.h"
@@ -9,6 +10,8 @@
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
+
+#define THAW_MS 60000
 
 static int take_address_back(const struct journal_entry *j, struct err *e)
 {
@@ -35,8 +38,9 @@ static int recover_source(const struct journal_entry *j, struct err *e)
 	int r = take_address_back(j, e);
 
 	if (r == 0 && j->cgroup[0]) {
-		r = cgroup_thaw(j->cgroup);
-		r = r < 0 ? err_sys(e, -r, "thawing %s", j->cgroup) : 0;
+		r = cgroup_thaw_for_good(j->cgroup, deadline_in_ms(THAW_MS));
+		/* A container that has ended meanwhile needs nothing. */
+		r = r < 0 && r != -ENOENT && r != -ENODEV ? err_sys(e, -r, "thawing %s", j->cgroup) : 0;
 	}
 	if (r == 0)
 		runc_forget_checkpoint(j->container);

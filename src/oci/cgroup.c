@@ -15,9 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FILE_MAX_BYTES (4u << 20)
+#define QUIET_MS 1000
 
 static int find_mount(char *ret, size_t size)
 {
@@ -110,6 +112,64 @@ int cgroup_freeze(const char *dir, uint64_t deadline)
 int cgroup_thaw(const char *dir)
 {
 	return poke(dir, "cgroup.freeze", "0");
+}
+
+pid_t process_tracer(pid_t pid)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[64];
+	int tracer = 0;
+	const char *p;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	if (file_read(path, FILE_MAX_BYTES, &text, NULL) < 0)
+		return 0;
+	p = strstr(text, "\nTracerPid:");
+	return p && sscanf(p, "\nTracerPid: %d", &tracer) == 1 ? tracer : 0;
+}
+
+static bool is_traced(const char *dir)
+{
+	pid_t *pids = NULL;
+	bool traced = false;
+	size_t n = 0;
+
+	if (cgroup_processes(dir, &pids, &n) < 0)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		traced |= process_tracer(pids[i]) != 0;
+	free(pids);
+	return traced;
+}
+
+/* What was asked for, not what has been reached: CRIU asks while its tasks still can't freeze. */
+static bool freeze_is_asked(const char *dir)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[PATH_MAX];
+
+	return snprintf(path, sizeof(path), "%s/cgroup.freeze", dir) < (int)sizeof(path) &&
+		file_read(path, FILE_MAX_BYTES, &text, NULL) == 0 && text[0] == '1';
+}
+
+int cgroup_thaw_for_good(const char *dir, uint64_t deadline)
+{
+	struct timespec tick = {.tv_nsec = 20 * (long)NSEC_PER_MSEC};
+	uint64_t quiet_since = clock_now();
+	int r = cgroup_thaw(dir);
+
+	while (r == 0 && clock_diff_ms(quiet_since, clock_now()) < QUIET_MS) {
+		bool traced = is_traced(dir), frozen = freeze_is_asked(dir);
+
+		if (traced || frozen)
+			quiet_since = clock_now();
+		if (frozen && !traced)
+			r = cgroup_thaw(dir);
+		if (deadline_passed(deadline))
+			return -ETIMEDOUT;
+		nanosleep(&tick, NULL);
+	}
+	return r;
 }
 
 int cgroup_kill(const char *dir, uint64_t deadline)

@@ -15,6 +15,13 @@ int cgroup_of(pid_t pid, char *ret, size_t size);
 int cgroup_freeze(const char *dir, uint64_t deadline);
 int cgroup_thaw(const char *dir);
 
+/* Thaws it, and again if a CRIU that is on its way out freezes it as it had found it: returns when
+ * nobody has traced or frozen it for a second. */
+int cgroup_thaw_for_good(const char *dir, uint64_t deadline);
+
+/* Who traces a process: 0 for nobody. */
+pid_t process_tracer(pid_t pid);
+
 /* Kills every process in it and waits until none is left; works on a frozen one. */
 int cgroup_kill(const char *dir, uint64_t deadline);
 

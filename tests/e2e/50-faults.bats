@@ -79,7 +79,8 @@ end_migration() {
 	at strasbourg pkill -9 -n -x godwit
 	end_migration
 	[ "$status" = 137 ]
-	sleep 1
+	# The guard is done when the journal is empty.
+	wait_until at strasbourg sh -c '[ -z "$(ls /var/lib/godwit/journal)" ]'
 }
 
 @test "the target's process is killed while it restores" {

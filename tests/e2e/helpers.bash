@@ -67,7 +67,8 @@ same_state() {
 	local site
 	for site in strasbourg tuebingen; do
 		wait_until no_handlers "$site"
-		diff "$BATS_TEST_TMPDIR/$site" <(host_state "$site") || return 1
+		diff -U0 --label "$site before" --label "$site after" "$BATS_TEST_TMPDIR/$site" \
+			<(host_state "$site") || return 1
 	done
 }
 
