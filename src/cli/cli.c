@@ -68,21 +68,40 @@ int cli_parse_mode(const char *text, enum msg_mode *ret, struct err *e)
 		*ret = MODE_STOP;
 	else if (strcmp(text, "post") == 0)
 		*ret = MODE_POST;
+	else if (strcmp(text, "pre") == 0)
+		*ret = MODE_PRE;
+	else if (strcmp(text, "hybrid") == 0)
+		*ret = MODE_HYBRID;
 	else
-		return err_set(e, ERR_USAGE, EINVAL, "\"%s\" is no mode: stop or post", text);
+		return err_set(e, ERR_USAGE, EINVAL, "\"%s\" is no mode: hybrid, pre, post or stop",
+			text);
 	return 0;
 }
 
-int cli_parse_streams(const char *text, unsigned *ret, struct err *e)
+static bool parse_number(const char *text, unsigned long min, unsigned long max, unsigned *ret)
 {
 	char *end;
 	unsigned long n = strtoul(text, &end, 10);
 
-	if (text[0] < '0' || text[0] > '9' || *end || n < 1 || n > 16)
-		return err_set(e, ERR_USAGE, EINVAL, "\"%s\" is no number of streams: 1 to 16",
-			text);
+	if (text[0] < '0' || text[0] > '9' || *end || n < min || n > max)
+		return false;
 	*ret = (unsigned)n;
-	return 0;
+	return true;
+}
+
+int cli_parse_streams(const char *text, unsigned *ret, struct err *e)
+{
+	if (parse_number(text, 1, 16, ret))
+		return 0;
+	return err_set(e, ERR_USAGE, EINVAL, "\"%s\" is no number of streams: 1 to 16", text);
+}
+
+int cli_parse_downtime(const char *text, unsigned *ret, struct err *e)
+{
+	if (parse_number(text, 0, 600000, ret))
+		return 0;
+	return err_set(e, ERR_USAGE, EINVAL, "\"%s\" is no downtime: milliseconds up to 600000",
+		text);
 }
 
 struct settings_file {
@@ -99,6 +118,8 @@ static int on_setting(void *ctx, const char *section, const char *name, const ch
 		return cli_parse_mode(value, &f->s->mode, f->e) == 0;
 	if (strcmp(section, "migrate") == 0 && strcmp(name, "streams") == 0)
 		return cli_parse_streams(value, &f->s->streams, f->e) == 0;
+	if (strcmp(section, "migrate") == 0 && strcmp(name, "max-downtime") == 0)
+		return cli_parse_downtime(value, &f->s->max_downtime_ms, f->e) == 0;
 	if (strcmp(section, "agent") == 0 && strcmp(name, "listen") == 0 &&
 		strlen(value) < sizeof(f->s->listen)) {
 		snprintf(f->s->listen, sizeof(f->s->listen), "%s", value);
@@ -114,7 +135,7 @@ int cli_settings(struct settings *ret, struct err *e)
 	char path[4096];
 	int r;
 
-	*ret = (struct settings){.mode = MODE_POST, .streams = 2};
+	*ret = (struct settings){.mode = MODE_HYBRID, .streams = 2, .max_downtime_ms = 10};
 	snprintf(path, sizeof(path), "%s/godwit.conf", cli_config_dir());
 	if (access(path, F_OK) < 0 && errno == ENOENT)
 		return 0;

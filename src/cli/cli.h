@@ -40,13 +40,14 @@ const char *cli_config_dir(void);
 /* What the file godwit.conf there says; defaults where it says nothing. */
 struct settings {
 	enum msg_mode mode;
-	unsigned streams;
+	unsigned streams, max_downtime_ms;
 	char listen[280]; /* "" : any address, the default port */
 };
 int cli_settings(struct settings *ret, struct err *e);
 
 int cli_parse_mode(const char *text, enum msg_mode *ret, struct err *e);
 int cli_parse_streams(const char *text, unsigned *ret, struct err *e);
+int cli_parse_downtime(const char *text, unsigned *ret, struct err *e);
 
 /* Reports an error; returns the exit code. */
 int cli_fail(struct report *r, const struct err *e);

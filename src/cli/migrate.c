@@ -6,16 +6,18 @@
 #include <stdio.h>
 
 static const char usage[] =
-	"migrate [--mode stop|post] [--streams N] [--dry-run] [--json] CONTAINER TARGET";
+	"migrate [--mode hybrid|pre|post|stop] [--max-downtime MS] [--streams N] [--dry-run] "
+	"[--json] CONTAINER TARGET";
 
 int cli_migrate(int argc, char **argv)
 {
 	struct source_options o = {.config_dir = cli_config_dir()};
-	const char *mode = NULL, *streams = NULL;
+	const char *mode = NULL, *streams = NULL, *downtime = NULL;
 	bool json = false;
 	const struct cli_option options[] = {
 		{"mode", NULL, &mode},
 		{"streams", NULL, &streams},
+		{"max-downtime", NULL, &downtime},
 		{"dry-run", &o.dry_run, NULL},
 		{"json", &json, NULL},
 	};
@@ -25,7 +27,7 @@ int cli_migrate(int argc, char **argv)
 	char **words;
 	int r, code;
 
-	if (cli_parse(argc, argv, options, 4, usage, 2, 2, &words, &code) < 0)
+	if (cli_parse(argc, argv, options, 5, usage, 2, 2, &words, &code) < 0)
 		return code;
 	report_init(&report, stdout, json);
 	r = cli_settings(&settings, &e);
@@ -33,6 +35,8 @@ int cli_migrate(int argc, char **argv)
 		r = cli_parse_mode(mode, &settings.mode, &e);
 	if (r == 0 && streams)
 		r = cli_parse_streams(streams, &settings.streams, &e);
+	if (r == 0 && downtime)
+		r = cli_parse_downtime(downtime, &settings.max_downtime_ms, &e);
 	if (r == 0)
 		r = cli_need_root(&e);
 	if (r == 0) {
@@ -40,6 +44,7 @@ int cli_migrate(int argc, char **argv)
 		o.target = words[1];
 		o.mode = settings.mode;
 		o.streams = settings.streams;
+		o.max_downtime_ms = settings.max_downtime_ms;
 		cli_block_signals();
 		r = source_run(&o, &report, &e);
 	}

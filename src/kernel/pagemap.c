@@ -19,6 +19,9 @@ struct gw_pm_scan_arg {
 };
 
 #define GW_PAGEMAP_SCAN _IOWR('f', 16, struct gw_pm_scan_arg)
+#define GW_PM_SCAN_WP_MATCHING (1u << 0)
+#define GW_PM_SCAN_CHECK_WPASYNC (1u << 1)
+#define GW_PAGE_IS_WRITTEN (1u << 1)
 #define GW_PAGE_IS_FILE (1u << 2)
 #define GW_PAGE_IS_PRESENT (1u << 3)
 #define GW_PAGE_IS_SWAPPED (1u << 4)
@@ -40,19 +43,21 @@ int pagemap_open(int pid)
 	return fd < 0 ? -errno : fd;
 }
 
-static int scan(int fd, uint64_t start, uint64_t end, struct ranges *ret)
+/* Anonymous pages that exist; with @written those alone that were written, which are marked. */
+static int scan(int fd, uint64_t start, uint64_t end, bool written, struct ranges *ret)
 {
 	struct gw_page_region v[SCAN_REGIONS];
 
 	while (start < end) {
 		struct gw_pm_scan_arg arg = {
 			.size = sizeof(arg),
+			.flags = written ? GW_PM_SCAN_WP_MATCHING | GW_PM_SCAN_CHECK_WPASYNC : 0,
 			.start = start,
 			.end = end,
 			.vec = (uintptr_t)v,
 			.vec_len = SCAN_REGIONS,
 			.category_inverted = GW_PAGE_IS_FILE,
-			.category_mask = GW_PAGE_IS_FILE,
+			.category_mask = GW_PAGE_IS_FILE | (written ? GW_PAGE_IS_WRITTEN : 0),
 			.category_anyof_mask = GW_PAGE_IS_PRESENT | GW_PAGE_IS_SWAPPED,
 			.return_mask = GW_PAGE_IS_PRESENT,
 		};
@@ -104,12 +109,17 @@ static int read_entries(int fd, uint64_t start, uint64_t end, struct ranges *ret
 	return 0;
 }
 
+int pagemap_written(int fd, uint64_t start, uint64_t end, struct ranges *ret)
+{
+	return scan(fd, start, end, true, ret);
+}
+
 int pagemap_populated(int fd, uint64_t start, uint64_t end, struct ranges *ret)
 {
 	static atomic_bool no_scan;
 
 	if (!atomic_load(&no_scan)) {
-		int r = scan(fd, start, end, ret);
+		int r = scan(fd, start, end, false, ret);
 
 		if (r != -ENOTTY && r != -EINVAL)
 			return r;

@@ -16,3 +16,10 @@ int pagemap_open(int pid);
  * The shared zero page may or may not be among them. -errno.
  */
 int pagemap_populated(int fd, uint64_t start, uint64_t end, struct ranges *ret);
+
+/*
+ * Adds to @ret those of the same pages that have been written since they were last marked, and marks
+ * them, in one step for each page. The range must be registered for write tracking
+ * (kernel/uffd.h): -EPERM when some of it isn't, -ENOTTY before Linux 6.7.
+ */
+int pagemap_written(int fd, uint64_t start, uint64_t end, struct ranges *ret);

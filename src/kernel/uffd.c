@@ -12,6 +12,10 @@
 #define UFFD_USER_MODE_ONLY 1
 #endif
 
+/* The same, since 6.4 and 6.7. */
+#define GW_FEATURE_WP_UNPOPULATED (1ull << 13)
+#define GW_FEATURE_WP_ASYNC (1ull << 15)
+
 int uffd_open(uint64_t features)
 {
 	struct uffdio_api api = {.api = UFFD_API, .features = features};
@@ -25,6 +29,24 @@ int uffd_open(uint64_t features)
 		return r;
 	}
 	return fd;
+}
+
+int uffd_enable_tracking(int uffd)
+{
+	struct uffdio_api api = {
+		.api = UFFD_API, .features = GW_FEATURE_WP_UNPOPULATED | GW_FEATURE_WP_ASYNC};
+
+	return ioctl(uffd, UFFDIO_API, &api) < 0 ? -errno : 0;
+}
+
+int uffd_register_tracking(int uffd, uint64_t addr, uint64_t len)
+{
+	struct uffdio_register reg = {
+		.range = {.start = addr, .len = len},
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+
+	return ioctl(uffd, UFFDIO_REGISTER, &reg) < 0 ? -errno : 0;
 }
 
 int uffd_register_missing(int uffd, uint64_t addr, uint64_t len)

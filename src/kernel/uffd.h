@@ -13,6 +13,13 @@
 /* A new descriptor for the calling process with @features; its owner closes it. -errno. */
 int uffd_open(uint64_t features);
 
+/* For write tracking of another process, whose descriptor this is: -EINVAL when the kernel has no
+ * asynchronous write protection (Linux 6.7). */
+int uffd_enable_tracking(int uffd);
+
+/* Registers a range for it. -EBUSY: another descriptor has it; -ESRCH: the process is gone. */
+int uffd_register_tracking(int uffd, uint64_t addr, uint64_t len);
+
 int uffd_register_missing(int uffd, uint64_t addr, uint64_t len);
 
 /*

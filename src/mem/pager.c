@@ -351,6 +351,65 @@ int pager_put(struct pager *p, uint32_t vpid, uint64_t addr, uint32_t pages, con
 /* --- what is expected, and views ------------------------------------------------------------ */
 
 /* Drops pages that arrived but that no restore will ask for. */
+static bool has_contents(const struct block *b)
+{
+	for (size_t k = 0; k < BLOCK_WORDS; k++)
+		if (b->have.w[k])
+			return true;
+	return false;
+}
+
+static void forget(struct pager *p, struct image *m, uint64_t addr, uint32_t pages)
+{
+	for (uint32_t i = 0; i < pages; i++) {
+		uint64_t at = addr + PAGES_TO_BYTES(i);
+		struct page_bits *came = map_get(&m->came, block_of(at));
+		struct block *b = map_get(&m->blocks, block_of(at));
+		uint32_t k = page_in_block(at);
+
+		if (came)
+			page_bit_clear(came, k);
+		if (!b)
+			continue;
+		page_bit_clear(&b->have, k);
+		page_bit_clear(&b->zero, k);
+		if ((i + 1 == pages || k == BLOCK_PAGES - 1) && !has_contents(b))
+			store_give_back(&p->store, b);
+	}
+}
+
+int pager_forget(struct pager *p, uint32_t vpid, uint64_t addr, uint32_t pages)
+{
+	struct image *m;
+	int r = 0;
+
+	pthread_mutex_lock(&p->lock);
+	m = map_get(&p->images, vpid);
+	if (m && m->known)
+		r = -EINVAL;
+	else if (m)
+		forget(p, m, addr, pages);
+	pthread_mutex_unlock(&p->lock);
+	return r;
+}
+
+void pager_drop_others(struct pager *p)
+{
+	struct map_entry *e, *b;
+
+	pthread_mutex_lock(&p->lock);
+	for (size_t i = 0; (e = map_next(&p->images, &i));) {
+		struct image *m = e->value;
+
+		if (m->known)
+			continue;
+		for (size_t k = 0; (b = map_next(&m->blocks, &k));)
+			store_give_back(&p->store, b->value);
+		m->known = true;
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
 static void drop_unexpected(struct pager *p, struct image *m)
 {
 	struct map_entry *e;

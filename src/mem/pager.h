@@ -50,6 +50,13 @@ void pager_free(struct pager *p);
  */
 int pager_put(struct pager *p, uint32_t vpid, uint64_t addr, uint32_t pages, const void *data);
 
+/* What has arrived of these pages no longer holds: as if it never had. Before pager_expect() for that
+ * process: -EINVAL after it. */
+int pager_forget(struct pager *p, uint32_t vpid, uint64_t addr, uint32_t pages);
+
+/* Drops what has arrived of processes that pager_expect() did not name: they have ended. */
+void pager_drop_others(struct pager *p);
+
 /* Names the lazy pages of @vpid: what isn't among them is dropped. Once for each process, before
  * its view is added. */
 int pager_expect(struct pager *p, uint32_t vpid, const struct ranges *lazy);

@@ -12,9 +12,14 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
+enum job_kind { JOB_PAGES, JOB_FORGET, JOB_CUT };
+
 struct job {
 	struct job *next;
-	const struct process *process;
+	enum job_kind kind;
+	const struct process *process; /* of JOB_PAGES */
+	bool live;
+	uint32_t vpid; /* of JOB_FORGET */
 	struct ranges ranges;
 };
 
@@ -22,7 +27,7 @@ struct stream {
 	struct sender *sender;
 	size_t index;
 	pthread_t thread;
-	bool started;
+	bool started, idle; /* idle: under the lock */
 	struct page_sink sink;
 	struct codec *codec;
 	uint8_t *chunk;
@@ -38,7 +43,7 @@ struct sender {
 	size_t n_streams, n_ended;
 	struct err error;
 	struct sender_stats stats;
-	int event;
+	int event, idle_event;
 	struct stream streams[];
 };
 
@@ -89,15 +94,11 @@ static int send_data(struct stream *t, uint32_t vpid, uint64_t addr, uint32_t n,
 }
 
 /* A chunk is sent as alternating runs of zero pages and others. */
-static int send_chunk(struct stream *t, const struct process *p, uint64_t addr, uint32_t n,
-	struct err *e)
+static int send_runs(struct stream *t, uint32_t vpid, uint64_t addr, uint32_t n, struct err *e)
 {
 	uint32_t done = 0;
-	int r = process_read(p, addr, n, t->chunk);
+	int r = 0;
 
-	if (r < 0)
-		return err_sys(e, -r, "reading %u pages at 0x%llx of process %d", n,
-			(unsigned long long)addr, p->pid);
 	while (done < n && r == 0) {
 		const uint8_t *src = t->chunk + PAGES_TO_BYTES(done);
 		uint64_t at = addr + PAGES_TO_BYTES(done);
@@ -105,10 +106,10 @@ static int send_chunk(struct stream *t, const struct process *p, uint64_t addr, 
 		uint32_t run = codec_run(src, n - done, &zero);
 
 		if (zero) {
-			r = t->sink.zeros(t->sink.ctx, p->vpid, at, run, e);
+			r = t->sink.zeros(t->sink.ctx, vpid, at, run, e);
 			count(t->sender, run, true, 0);
 		} else {
-			r = send_data(t, p->vpid, at, run, src, e);
+			r = send_data(t, vpid, at, run, src, e);
 		}
 		done += run;
 	}
@@ -116,8 +117,37 @@ static int send_chunk(struct stream *t, const struct process *p, uint64_t addr, 
 	return r;
 }
 
-static int send_range(struct stream *t, const struct process *p, struct range g, struct err *e)
+static int send_chunk(struct stream *t, const struct process *p, uint64_t addr, uint32_t n, bool live,
+	struct err *e)
 {
+	int r = process_read(p, addr, n, t->chunk);
+
+	if (r == 0)
+		return send_runs(t, p->vpid, addr, n, e);
+	if (!live || (r != -EFAULT && r != -ESRCH))
+		return err_sys(e, -r, "reading %u pages at 0x%llx of process %d", n,
+			(unsigned long long)addr, p->pid);
+	/* Some of it is gone. What comes there later is new, and will be reported as written. */
+	for (uint32_t i = 0; n > 1 && i < n; i++) {
+		r = send_chunk(t, p, addr + PAGES_TO_BYTES(i), 1, live, e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* What a job does with each part of its ranges: parts lie in one block of this stream. */
+static int do_part(struct stream *t, const struct job *j, uint64_t addr, uint32_t pages, struct err *e)
+{
+	if (j->kind == JOB_FORGET)
+		return t->sink.forget(t->sink.ctx, j->vpid, addr, pages, e);
+	return send_chunk(t, j->process, addr, pages, j->live, e);
+}
+
+static int do_range(struct stream *t, const struct job *j, struct range g, struct err *e)
+{
+	uint64_t most = j->kind == JOB_FORGET ? BLOCK_BYTES : PAGES_TO_BYTES(CODEC_CHUNK_PAGES);
+
 	while (g.start < g.end) {
 		uint64_t block_end = ((g.start >> BLOCK_SHIFT) + 1) << BLOCK_SHIFT;
 		uint64_t end = g.end < block_end ? g.end : block_end;
@@ -127,16 +157,42 @@ static int send_range(struct stream *t, const struct process *p, struct range g,
 			g.start = end;
 			continue;
 		}
-		if (end - g.start > PAGES_TO_BYTES(CODEC_CHUNK_PAGES))
-			end = g.start + PAGES_TO_BYTES(CODEC_CHUNK_PAGES);
+		if (end - g.start > most)
+			end = g.start + most;
 		if (!may_go_on(t->sender))
 			return -ECANCELED;
-		r = send_chunk(t, p, g.start, (uint32_t)BYTES_TO_PAGES(end - g.start), e);
+		r = do_part(t, j, g.start, (uint32_t)BYTES_TO_PAGES(end - g.start), e);
 		if (r < 0)
 			return r;
 		g.start = end;
 	}
 	return 0;
+}
+
+static int do_job(struct stream *t, const struct job *j, struct err *e)
+{
+	int r = 0;
+
+	if (j->kind == JOB_CUT)
+		return t->sink.cut(t->sink.ctx, e);
+	for (size_t i = 0; i < j->ranges.n && r == 0; i++)
+		r = do_range(t, j, j->ranges.v[i], e);
+	return r;
+}
+
+/* Nothing to do: the last stream to say so tells. */
+static void note_idle(struct stream *t)
+{
+	struct sender *s = t->sender;
+	bool all = true;
+
+	if (t->idle)
+		return;
+	t->idle = true;
+	for (size_t i = 0; i < s->n_streams; i++)
+		all &= s->streams[i].idle;
+	if (all)
+		eventfd_write(s->idle_event, 1);
 }
 
 /* The next job for this stream; NULL at the end or when it has to stop. */
@@ -148,6 +204,8 @@ static const struct job *next_job(struct stream *t)
 	pthread_mutex_lock(&s->lock);
 	for (;;) {
 		j = t->at ? t->at->next : s->first;
+		if (!j)
+			note_idle(t);
 		if (j || s->no_more || s->stop || err_is_set(&s->error))
 			break;
 		pthread_cond_wait(&s->changed, &s->lock);
@@ -195,8 +253,7 @@ static void *run_stream(void *arg)
 	/* Whoever waits, waits for CRIU or for the container: bulk is what the rest is used for. */
 	thread_give_way();
 	while (r == 0 && (j = next_job(t)))
-		for (size_t i = 0; i < j->ranges.n && r == 0; i++)
-			r = send_range(t, j->process, j->ranges.v[i], &e);
+		r = do_job(t, j, &e);
 	if (was_stopped(t->sender))
 		return NULL;
 	if (r == 0)
@@ -228,13 +285,14 @@ int sender_new(const struct page_sink *sinks, size_t n, struct sender **ret, str
 	pthread_cond_init(&s->changed, NULL);
 	s->n_streams = n;
 	s->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	s->idle_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	for (size_t i = 0; i < n; i++) {
 		s->streams[i].sender = s;
 		s->streams[i].index = i;
 		s->streams[i].sink = sinks[i];
 	}
 	for (size_t i = 0; i < n; i++) {
-		if (s->event >= 0 && stream_start(&s->streams[i]) == 0)
+		if (s->event >= 0 && s->idle_event >= 0 && stream_start(&s->streams[i]) == 0)
 			continue;
 		sender_free(s);
 		return err_sys(e, ENOMEM, "starting stream %zu", i);
@@ -270,19 +328,22 @@ void sender_free(struct sender *s)
 	}
 	free_jobs(s->first);
 	fd_close(&s->event);
+	fd_close(&s->idle_event);
 	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }
 
-int sender_push(struct sender *s, const struct process *p, const struct ranges *ranges)
+/* Takes a copy of the ranges. */
+static int queue(struct sender *s, const struct job *like, const struct ranges *ranges)
 {
-	struct job *j = calloc(1, sizeof(*j));
+	struct job *j = malloc(sizeof(*j));
+	eventfd_t v;
 
 	if (!j)
 		return -ENOMEM;
-	j->process = p;
-	if (ranges->n > 0) {
+	*j = *like;
+	if (ranges && ranges->n > 0) {
 		j->ranges.v = malloc(ranges->n * sizeof(ranges->v[0]));
 		if (!j->ranges.v) {
 			free(j);
@@ -297,9 +358,32 @@ int sender_push(struct sender *s, const struct process *p, const struct ranges *
 	else
 		s->first = j;
 	s->last = j;
+	eventfd_read(s->idle_event, &v);
+	for (size_t i = 0; i < s->n_streams; i++)
+		s->streams[i].idle = false;
 	pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
 	return 0;
+}
+
+int sender_push(struct sender *s, const struct process *p, const struct ranges *ranges, bool live)
+{
+	return queue(s, &(struct job){.kind = JOB_PAGES, .process = p, .live = live}, ranges);
+}
+
+int sender_forget(struct sender *s, uint32_t vpid, const struct ranges *ranges)
+{
+	return queue(s, &(struct job){.kind = JOB_FORGET, .vpid = vpid}, ranges);
+}
+
+int sender_cut(struct sender *s)
+{
+	return queue(s, &(struct job){.kind = JOB_CUT}, NULL);
+}
+
+int sender_idle_fd(const struct sender *s)
+{
+	return s->idle_event;
 }
 
 void sender_finish(struct sender *s)

@@ -23,6 +23,10 @@ struct page_sink {
 	int (*pages)(void *ctx, uint32_t vpid, uint64_t addr, uint32_t pages,
 		enum codec_encoding encoding, const void *data, size_t len, struct err *e);
 	int (*zeros)(void *ctx, uint32_t vpid, uint64_t addr, uint32_t pages, struct err *e);
+	/* What was sent of these pages before no longer holds. */
+	int (*forget)(void *ctx, uint32_t vpid, uint64_t addr, uint32_t pages, struct err *e);
+	/* Between what was sent while the processes ran and what is sent of them frozen. */
+	int (*cut)(void *ctx, struct err *e);
 	/* After the last page: the stream ends here. */
 	int (*end)(void *ctx, uint64_t pages, uint64_t bytes, struct err *e);
 };
@@ -42,8 +46,18 @@ int sender_new(const struct page_sink *sinks, size_t n, struct sender **ret, str
 /* Stops the threads where they are (a sink must not block for ever) and frees. NULL is fine. */
 void sender_free(struct sender *s);
 
-/* Queues pages of a process; @p must stay until sender_free(), @ranges are copied. */
-int sender_push(struct sender *s, const struct process *p, const struct ranges *ranges);
+/* Queues pages of a process; @p must stay until sender_free(), @ranges are copied. @live: it runs
+ * meanwhile, and what it has unmapped when its turn comes is left out. */
+int sender_push(struct sender *s, const struct process *p, const struct ranges *ranges, bool live);
+
+/* Queues forgetting what was sent of pages of @vpid; they may be pushed again afterwards. */
+int sender_forget(struct sender *s, uint32_t vpid, const struct ranges *ranges);
+
+/* Queues a cut() on every stream. */
+int sender_cut(struct sender *s);
+
+/* Readable when all that was queued has been sent. Owned by the sender. */
+int sender_idle_fd(const struct sender *s);
 
 /* No more will be pushed: each stream calls its sink's end() when its queue is empty. */
 void sender_finish(struct sender *s);

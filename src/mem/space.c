@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "kernel/pagemap.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -16,6 +17,7 @@
 
 #define MAPS_MAX (64u << 20)
 #define STATUS_MAX 65536
+#define FDINFO_MAX 65536
 
 static int parse_line(const char *line, struct region *ret)
 {
@@ -108,7 +110,7 @@ static int read_regions(struct process *p)
 	return r < 0 ? r : maps_parse(text, &p->regions, &p->n_regions);
 }
 
-static void process_done(struct process *p)
+void process_done(struct process *p)
 {
 	fd_close(&p->pagemap);
 	fd_close(&p->mem);
@@ -116,7 +118,7 @@ static void process_done(struct process *p)
 	p->regions = NULL;
 }
 
-static int process_open(struct process *p, pid_t pid)
+int process_open(struct process *p, pid_t pid)
 {
 	char path[64];
 	int r;
@@ -134,6 +136,49 @@ static int process_open(struct process *p, pid_t pid)
 	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
 	p->mem = open(path, O_RDONLY | O_CLOEXEC);
 	return p->mem < 0 ? -errno : 0;
+}
+
+int process_refresh(struct process *p)
+{
+	struct process now;
+	int r = process_open(&now, p->pid);
+
+	if (r < 0) {
+		process_done(&now);
+		return r;
+	}
+	process_done(p);
+	*p = now;
+	return 0;
+}
+
+static bool is_direct(int fdinfo, const char *name)
+{
+	_cleanup_free_ char *text = NULL;
+	const char *p;
+	unsigned flags;
+
+	if (file_read_at(fdinfo, name, FDINFO_MAX, &text, NULL) < 0)
+		return false;
+	p = strstr(text, "flags:");
+	return p && sscanf(p, "flags: %o", &flags) == 1 && (flags & O_DIRECT);
+}
+
+bool process_has_direct_io(const struct process *p)
+{
+	char path[64];
+	struct dirent *entry;
+	bool direct = false;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo", p->pid);
+	d = opendir(path);
+	if (!d)
+		return true; /* it can't be ruled out */
+	while (!direct && (entry = readdir(d)))
+		direct = entry->d_name[0] != '.' && is_direct(dirfd(d), entry->d_name);
+	closedir(d);
+	return direct;
 }
 
 int space_open(struct space *s, const pid_t *pids, size_t n, struct err *e)
@@ -187,6 +232,16 @@ int process_populated(const struct process *p, bool executable, struct ranges *r
 			return r;
 	}
 	return 0;
+}
+
+int process_executable(const struct process *p, struct ranges *ret)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < p->n_regions; i++)
+		if (p->regions[i].executable)
+			r = ranges_add(ret, p->regions[i].start, p->regions[i].end);
+	return r;
 }
 
 static int read_through_mem(const struct process *p, uint64_t addr, size_t len, void *buf)

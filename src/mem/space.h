@@ -31,6 +31,19 @@ struct process {
 	size_t n_regions;
 };
 
+#define PROCESS_INIT ((struct process){.pagemap = -1, .mem = -1})
+
+/* -ESRCH or -ENOENT when it has ended; without regions it has no address space. */
+int process_open(struct process *p, pid_t pid);
+void process_done(struct process *p);
+
+/* Looks at its regions, and at which address space it has, anew: exec(2) gives it another. No other
+ * thread may read its memory meanwhile. */
+int process_refresh(struct process *p);
+
+/* May something write to its memory past its page tables: a file open for direct I/O? */
+bool process_has_direct_io(const struct process *p);
+
 struct space {
 	struct process *procs; /* owned */
 	size_t n;
@@ -54,6 +67,9 @@ int maps_parse(const char *text, struct region **ret, size_t *ret_n);
 /* Adds what a lazy restore may ask for: populated private anonymous memory. Executable regions
  * only if @executable: CRIU writes to those while it dumps. */
 int process_populated(const struct process *p, bool executable, struct ranges *ret);
+
+/* The regions with execute permission. */
+int process_executable(const struct process *p, struct ranges *ret);
 
 /* Reads @pages pages at @addr; works for regions without read permission too. 0, -EFAULT when
  * something there isn't mapped, -ESRCH, -errno. Safe from several threads. */

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
@@ -134,6 +135,18 @@ static int sink_zeros(void *ctx, uint32_t vpid, uint64_t addr, uint32_t pages, s
 	return channel_send(ctx, MSG_ZEROS, &m, deadline_in_ms(STALL_MS), e);
 }
 
+static int sink_forget(void *ctx, uint32_t vpid, uint64_t addr, uint32_t pages, struct err *e)
+{
+	struct msg_dirty m = {.vpid = vpid, .pages = pages, .addr = addr};
+
+	return channel_send(ctx, MSG_DIRTY, &m, deadline_in_ms(STALL_MS), e);
+}
+
+static int sink_cut(void *ctx, struct err *e)
+{
+	return channel_send(ctx, MSG_CUT, NULL, deadline_in_ms(STALL_MS), e);
+}
+
 static int sink_end(void *ctx, uint64_t pages, uint64_t bytes, struct err *e)
 {
 	struct msg_bulk_end m = {.pages = pages, .bytes = bytes};
@@ -144,7 +157,13 @@ static int sink_end(void *ctx, uint64_t pages, uint64_t bytes, struct err *e)
 struct page_sink bulk_sink(struct channel *c)
 {
 	return (struct page_sink){
-		.ctx = c, .pages = sink_pages, .zeros = sink_zeros, .end = sink_end};
+		.ctx = c,
+		.pages = sink_pages,
+		.zeros = sink_zeros,
+		.forget = sink_forget,
+		.cut = sink_cut,
+		.end = sink_end,
+	};
 }
 
 /* --- taking pages ---------------------------------------------------------------------------- */
@@ -168,10 +187,15 @@ static int take_pages(struct pager *p, const struct msg_pages *m, void *room, st
 int bulk_take(struct pager *p, const struct msg *m, void *room, struct err *e)
 {
 	const struct msg_zeros *z = &m->body.zeros;
+	const struct msg_dirty *d = &m->body.dirty;
 	int r;
 
 	if (m->type == MSG_PAGES)
 		return take_pages(p, &m->body.pages, room, e);
+	if (m->type == MSG_DIRTY) {
+		r = pager_forget(p, d->vpid, d->addr, d->pages);
+		return r < 0 ? err_set(e, ERR_PEER, -r, "pages taken back too late") : 0;
+	}
 	if (m->type != MSG_ZEROS)
 		return err_set(e, ERR_PEER, EPROTO, "%s among the pages", msg_name(m->type));
 	r = pager_put(p, z->vpid, z->addr, z->pages, NULL);
@@ -181,6 +205,7 @@ int bulk_take(struct pager *p, const struct msg *m, void *room, struct err *e)
 struct receiver {
 	struct worker worker;
 	struct pager *pager;
+	atomic_bool cut;
 	uint8_t room[MSG_DATA_MAX];
 };
 
@@ -188,6 +213,11 @@ static int receiver_take(void *owner, const struct msg *m, struct err *e)
 {
 	struct receiver *r = owner;
 
+	if (m->type == MSG_CUT) {
+		atomic_store(&r->cut, true);
+		eventfd_write(r->worker.event, 1);
+		return 0;
+	}
 	return m->type == MSG_BULK_END ? 1 : bulk_take(r->pager, m, r->room, e);
 }
 
@@ -219,6 +249,11 @@ void receiver_hurry(struct receiver *r)
 int receiver_event_fd(const struct receiver *r)
 {
 	return r->worker.event;
+}
+
+bool receiver_is_cut(struct receiver *r)
+{
+	return atomic_load(&r->cut);
 }
 
 int receiver_result(struct receiver *r, struct err *e)

@@ -12,10 +12,10 @@
  * the target, and the urgent channel's two ends.
  */
 
-/* A sink that writes PAGES, ZEROS and BULK_END to @c, which must outlive it. */
+/* A sink that writes PAGES, ZEROS, DIRTY, CUT and BULK_END to @c, which must outlive it. */
 struct page_sink bulk_sink(struct channel *c);
 
-/* Puts what a PAGES or ZEROS carries into the pager; @room holds MSG_DATA_MAX bytes. Other
+/* Puts what a PAGES or ZEROS carries into the pager, or forgets for a DIRTY; @room holds MSG_DATA_MAX bytes. Other
  * messages are the peer's error. */
 int bulk_take(struct pager *p, const struct msg *m, void *room, struct err *e);
 
@@ -31,8 +31,11 @@ int receiver_start(struct channel *c, struct pager *p, struct receiver **ret, st
  * lock while it installs; who answers faults would wait for a thread that isn't run.) */
 void receiver_hurry(struct receiver *r);
 
-/* Readable when the stream has ended or failed. */
+/* Readable when the stream has come to its cut, ended or failed; reading it is the caller's. */
 int receiver_event_fd(const struct receiver *r);
+
+/* True once all that was sent of the running container, and taken back, is here. */
+bool receiver_is_cut(struct receiver *r);
 
 /* 0 while it works or after BULK_END, else its error. */
 int receiver_result(struct receiver *r, struct err *e);

@@ -116,11 +116,15 @@ int dump_freeze(struct dump *d, struct err *e)
 	return r < 0 ? err_sys(e, -r, "freezing %s", d->container->cgroup) : 0;
 }
 
-int dump_write(struct dump *d, struct waiter *w, struct err *e)
+void dump_begin(struct dump *d)
+{
+	hook_answer(&d->held, true);
+}
+
+int dump_complete(struct dump *d, struct waiter *w, struct err *e)
 {
 	int r;
 
-	hook_answer(&d->held, true);
 	r = wait_hook(d, "post-dump", deadline_in_ms(DUMP_MS), w, &d->held, e);
 	d->dumped_at = clock_now();
 	return r;

@@ -51,8 +51,11 @@ int dump_start(struct dump *d, const struct dump_options *o, struct waiter *w, s
 
 int dump_freeze(struct dump *d, struct err *e);
 
-/* Lets CRIU dump; afterwards its images are complete. */
-int dump_write(struct dump *d, struct waiter *w, struct err *e);
+/* Lets CRIU dump. */
+void dump_begin(struct dump *d);
+
+/* Waits for it: its images are complete. */
+int dump_complete(struct dump *d, struct waiter *w, struct err *e);
 
 /* The container has a new owner, or is safely kept: ends it here, or lets it run on, as told. */
 int dump_finish(struct dump *d, struct err *e);

@@ -201,8 +201,10 @@ static int checkpoint_dump(void *ctx, struct err *e)
 
 	report_phase(c->report, "dump", "the container stands still and is written down");
 	r = dump_freeze(&c->dump, e);
-	if (r == 0)
-		r = dump_write(&c->dump, &c->waiter, e);
+	if (r < 0)
+		return r;
+	dump_begin(&c->dump);
+	r = dump_complete(&c->dump, &c->waiter, e);
 	return r < 0 ? r : seal(c, e);
 }
 

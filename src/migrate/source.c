@@ -16,8 +16,9 @@
 #include "criu/images.h"
 #include "criu/workplace.h"
 #include "mem/sender.h"
-#include "mem/space.h"
+#include "mem/plan.h"
 #include "migrate/bulk.h"
+#include "migrate/copier.h"
 #include "migrate/dump.h"
 #include "migrate/guard.h"
 #include "migrate/images.h"
@@ -28,7 +29,6 @@
 #include "migrate/verdicts.h"
 #include "migrate/wait.h"
 #include "net/address.h"
-#include "oci/cgroup.h"
 #include "sync/digest.h"
 
 #include <errno.h>
@@ -43,6 +43,8 @@
 #define SILENCE_MS 20000 /* the target reports at least every second */
 #define SEND_MS 600000
 #define EXPLAIN_MS 500
+#define PROGRESS_MS 100
+#define ROUNDS_MAX 30
 #define GIVE_UP_MS 2000 /* for the target to confirm that it has stopped */
 
 enum owner { OWNER_HERE, OWNER_UNKNOWN, OWNER_THERE };
@@ -74,13 +76,12 @@ struct source {
 	struct guard guard;
 	struct dump_options dump_options;
 	struct dump dump;
-	struct space space;
-	struct ranges *sent; /* of each process of space: before the dump */
 	struct sender *sender;
+	struct copier copier;
 	struct answerer *answerer;
 	enum owner owner;
 
-	uint64_t started, address_at, address_gone, images_at, images_sent, restored, running, drained;
+	uint64_t started, copy_start, copy_end, address_at, address_gone, images_at, images_sent, restored, running, drained;
 	struct msg_drained result;
 	uint64_t target_address_ns;
 	uint64_t wire_bytes;
@@ -382,39 +383,101 @@ static void undo_prepare(void *ctx)
 	journal_end(&s->journal);
 }
 
-/* --- freeze and dump -------------------------------------------------------------------------- */
+/* --- copy ------------------------------------------------------------------------------------- */
 
-/* Sends what CRIU will surely leave to us while it still works on the rest: populated private
- * memory of regions that it doesn't write to (docs/CORRECTNESS.md). */
-static int send_early(struct source *s, struct err *e)
+/* Until all that is queued has been sent. */
+static int wait_sent(struct source *s, struct err *e)
 {
-	s->sent = calloc(s->space.n ? s->space.n : 1, sizeof(*s->sent));
-	if (!s->sent)
-		return err_sys(e, ENOMEM, "page ranges");
-	for (size_t i = 0; i < s->space.n; i++) {
-		const struct process *p = &s->space.procs[i];
-		int r = process_populated(p, false, &s->sent[i]);
+	for (;;) {
+		int r = waiter_wait(&s->waiter, sender_idle_fd(s->sender),
+			deadline_in_ms(PROGRESS_MS), e);
 
-		if (r == 0)
-			r = sender_push(s->sender, p, &s->sent[i]);
-		if (r < 0)
-			return err_sys(e, -r, "memory of process %d", p->pid);
+		show_progress(s);
+		if (r != -ETIMEDOUT || err_is_set(e))
+			return r;
 	}
-	return 0;
 }
 
-static int open_space(struct source *s, struct err *e)
+static int give_up(struct source *s, const struct plan *p, struct err *e)
 {
-	pid_t *pids;
-	size_t n;
-	int r = cgroup_processes(s->facts.c.cgroup, &pids, &n);
+	char link[32], writing[32];
 
-	if (r < 0)
-		return err_sys(e, -r, "processes of %s", s->facts.c.cgroup);
-	r = space_open(&s->space, pids, n, e);
-	free(pids);
-	return r;
+	err_set(e, ERR_REFUSED, ETIME,
+		"%s: the container writes %s/s, the link moves %s/s", p->reason,
+		human_bytes((uint64_t)p->dirty_rate, writing), human_bytes((uint64_t)p->rate, link));
+	(void)s;
+	return err_remedy(e, "use mode hybrid, or allow more by --max-downtime");
 }
+
+/* Round by round, while the container runs, until the plan says stop. */
+static int copy_rounds(struct source *s, struct err *e)
+{
+	struct plan_round rounds[ROUNDS_MAX];
+	const struct plan_limits limits = {
+		.max_downtime_ns = s->o->max_downtime_ms * NSEC_PER_MSEC,
+		.max_rounds = ROUNDS_MAX,
+		.hybrid = s->o->mode == MODE_HYBRID,
+	};
+	struct plan p = {.step = PLAN_COPY};
+	uint64_t left;
+	int r = copier_look(&s->copier, &left, e);
+
+	for (size_t n = 0; r == 0 && p.step == PLAN_COPY; n++) {
+		uint64_t start = clock_now();
+
+		rounds[n].bytes = left;
+		r = copier_send(&s->copier, e);
+		if (r == 0)
+			r = wait_sent(s, e);
+		rounds[n].ns = clock_now() - start;
+		if (r == 0)
+			r = copier_look(&s->copier, &left, e);
+		rounds[n].left = left;
+		p = plan_next(rounds, n + 1, &limits);
+	}
+	return r == 0 && p.step == PLAN_GIVE_UP ? give_up(s, &p, e) : r;
+}
+
+static int run_copy(void *ctx, struct err *e)
+{
+	struct source *s = ctx;
+	struct tracker *tracker = NULL;
+	struct err why = ERR_INIT;
+	bool copy = s->o->mode == MODE_PRE || s->o->mode == MODE_HYBRID;
+	int r = copy ? tracker_new(&tracker, &why) : 0;
+
+	/* Hybrid without its first half is post-copy. */
+	if (r < 0 && s->o->mode == MODE_HYBRID)
+		report_note(s->report, why.text);
+	else if (r < 0) {
+		*e = why;
+		return r;
+	}
+	r = copier_init(&s->copier, s->sender, tracker, s->facts.c.cgroup, e);
+	if (r < 0 || !tracker)
+		return r;
+	report_phase(s->report, "copy", "its memory goes over while it runs");
+	s->copy_start = clock_now();
+	r = copy_rounds(s, e);
+	s->copy_end = clock_now();
+	return explain(s, r, e);
+}
+
+/* The sender reads the processes' memory: it stops before they run. */
+static void stop_sending(struct source *s)
+{
+	if (s->sender)
+		waiter_remove(&s->waiter, sender_event_fd(s->sender));
+	sender_free(s->sender);
+	s->sender = NULL;
+}
+
+static void undo_copy(void *ctx)
+{
+	stop_sending(ctx);
+}
+
+/* --- freeze and dump -------------------------------------------------------------------------- */
 
 static int run_dump(void *ctx, struct err *e)
 {
@@ -423,45 +486,32 @@ static int run_dump(void *ctx, struct err *e)
 
 	report_phase(s->report, "freeze", "the container stands still and is dumped");
 	r = dump_freeze(&s->dump, e);
+	if (r < 0)
+		return r;
+	dump_begin(&s->dump);
+	r = journal_step(&s->journal, "frozen", e);
 	if (r == 0)
-		r = journal_step(&s->journal, "frozen", e);
-	if (r == 0)
-		r = open_space(s, e);
-	if (r == 0)
-		r = send_early(s, e);
-	return r < 0 ? r : dump_write(&s->dump, &s->waiter, e);
+		r = copier_freeze(&s->copier, e);
+	return r < 0 ? r : dump_complete(&s->dump, &s->waiter, e);
 }
 
-/* The sender reads the processes' memory: it stops before they run. */
 static void undo_dump(void *ctx)
 {
 	struct source *s = ctx;
 
-	if (s->sender)
-		waiter_remove(&s->waiter, sender_event_fd(s->sender));
-	sender_free(s->sender);
-	s->sender = NULL;
+	stop_sending(s);
 	dump_revoke(&s->dump);
 }
 
 /* --- send ------------------------------------------------------------------------------------- */
 
-/* The lazy pages of one process that were not sent early. */
+/* The lazy pages of one process that the target lacks. */
 static int push_rest(struct source *s, uint32_t vpid, struct err *e)
 {
-	_cleanup_ranges_ struct ranges lazy = RANGES_INIT, rest = RANGES_INIT;
-	struct process *p = space_find(&s->space, vpid);
+	_cleanup_ranges_ struct ranges lazy = RANGES_INIT;
 	int r = images_lazy_pages(WORKPLACE_IMAGES, vpid, &lazy, e);
 
-	if (r < 0)
-		return r;
-	if (!p)
-		return err_set(e, ERR_LOCAL, ESRCH, "process %u of CRIU's images is not in %s", vpid,
-			s->facts.c.cgroup);
-	r = ranges_difference(&lazy, &s->sent[p - s->space.procs], &rest);
-	if (r == 0)
-		r = sender_push(s->sender, p, &rest);
-	return r < 0 ? err_sys(e, -r, "memory of process %u", vpid) : 0;
+	return r < 0 ? r : copier_rest(&s->copier, vpid, &lazy, e);
 }
 
 static int push_all(struct source *s, struct err *e)
@@ -512,7 +562,7 @@ static int run_send(void *ctx, struct err *e)
 	report_phase(s->report, "send", "images and memory go over, the target restores");
 	r = remove_address(s, e);
 	if (r == 0)
-		r = answerer_start(&s->urgent, &s->space, &s->answerer, e);
+		r = answerer_start(&s->urgent, &s->copier.space, &s->answerer, e);
 	if (r < 0)
 		return r;
 	waiter_add(&s->waiter, answerer_event_fd(s->answerer), on_answerer, s);
@@ -632,6 +682,7 @@ static int run_finish(void *ctx, struct err *e)
 static const struct stage stages[] = {
 	{"check", run_check, undo_check},
 	{"prepare", run_prepare, undo_prepare},
+	{"copy", run_copy, undo_copy},
 	{"dump", run_dump, undo_dump},
 	{"send", run_send, undo_send},
 	{"commit", run_commit, NULL},
@@ -646,6 +697,14 @@ static bool is_revocable(const void *ctx)
 	return ((const struct source *)ctx)->owner == OWNER_HERE;
 }
 
+static const char *mode_name(enum msg_mode mode)
+{
+	static const char *const names[] = {
+		[MODE_STOP] = "stop", [MODE_POST] = "post", [MODE_PRE] = "pre", [MODE_HYBRID] = "hybrid"};
+
+	return names[mode];
+}
+
 static void summarize(struct source *s)
 {
 	char host[256] = "?";
@@ -656,7 +715,9 @@ static void summarize(struct source *s)
 		.container = s->facts.c.id,
 		.from = host,
 		.to = s->o->target,
-		.mode = s->o->mode == MODE_STOP ? "stop" : "post",
+		.mode = mode_name(s->o->mode),
+		.rounds = s->copier.rounds,
+		.copy_ms = clock_diff_ms(s->copy_start, s->copy_end),
 		.ok = true,
 		.total_ms = clock_diff_ms(s->started, clock_now()),
 		.freeze_ms = clock_diff_ms(d->freeze_start, s->running),
@@ -693,10 +754,7 @@ static void source_done(struct source *s)
 		channel_done(&s->bulk[i]);
 	channel_done(&s->control);
 	dump_done(&s->dump);
-	for (size_t i = 0; s->sent && i < s->space.n; i++)
-		ranges_done(&s->sent[i]);
-	free(s->sent);
-	space_done(&s->space);
+	copier_done(&s->copier);
 	link_done(&s->link);
 	peers_done(&s->peers);
 	identity_done(&s->identity);

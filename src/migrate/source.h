@@ -12,6 +12,7 @@ struct source_options {
 	const char *config_dir;
 	enum msg_mode mode;
 	unsigned streams; /* bulk connections, 1 to 16 */
+	unsigned max_downtime_ms; /* what the remainder of a copy may add to the freeze */
 	bool dry_run;	  /* end after the checks */
 };
 

@@ -33,6 +33,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
@@ -134,9 +135,11 @@ static int on_control(void *ctx, struct err *e)
 
 static int on_receiver(void *ctx, struct err *e)
 {
+	eventfd_t v;
 	int r = receiver_result(ctx, e);
 
-	return r < 0 ? r : 1;
+	eventfd_read(receiver_event_fd(ctx), &v);
+	return r;
 }
 
 static int wait_message(struct target *t, struct msg *ret, uint64_t deadline, struct err *e)
@@ -505,6 +508,7 @@ static int expect_pages(struct target *t, struct err *e)
 			r = err_sys(e, ENOMEM, "pages of process %u", vpids[i]);
 	}
 	free(vpids);
+	pager_drop_others(t->pager);
 	return r;
 }
 
@@ -577,6 +581,24 @@ static int add_address(struct target *t, struct err *e)
 	return r < 0 ? err_sys(e, -r, "adding %s", t->address.text) : 0;
 }
 
+/* CRIU touches memory while it restores: by then nothing stale may be in the store. */
+static int wait_cuts(struct target *t, struct err *e)
+{
+	for (unsigned i = 0; i < t->streams; i++)
+		while (!receiver_is_cut(t->receivers[i])) {
+			int fd = receiver_event_fd(t->receivers[i]);
+			int r = waiter_wait(&t->waiter, fd, deadline_in_ms(SILENCE_MS), e);
+
+			if (r == -ETIMEDOUT && !err_is_set(e))
+				return err_set(e, ERR_PEER, ETIMEDOUT, "a bulk stream has no cut");
+			if (r == 0)
+				r = on_receiver(t->receivers[i], e);
+			if (r < 0)
+				return r;
+		}
+	return 0;
+}
+
 /* What CRIU needs here before it begins. */
 static int make_way(struct target *t, struct err *e)
 {
@@ -594,6 +616,8 @@ static int run_receive(void *ctx, struct err *e)
 	images_in_init(&in, WORKPLACE_IMAGES, physical_bytes());
 	r = take_images(t, &in, e);
 	t->images_to = clock_now();
+	if (r == 0)
+		r = wait_cuts(t, e);
 	if (r == 0)
 		r = expect_pages(t, e);
 	if (r == 0)
@@ -651,7 +675,7 @@ static int run_restore(void *ctx, struct err *e)
 		return r;
 	pager_open(t->pager);
 	server_wake(t->server);
-	if (t->mode == MODE_STOP)
+	if (t->mode == MODE_STOP || t->mode == MODE_PRE)
 		r = wait_all_installed(t, DEADLINE_NEVER, e);
 	return r < 0 ? r : send_phases(t, MSG_RESTORED, e);
 }

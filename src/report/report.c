@@ -165,10 +165,11 @@ static void summary_json(struct report *r, const struct summary *s)
 		json_array_append_new(parts,
 			json_pack("{s:s, s:f}", "name", s->parts[i].name, "ms", s->parts[i].ms));
 	emit_json(r,
-		json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:f, s:f, s:o, s:f, s:I, s:I, s:I, s:I, s:I, "
+		json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:f, s:i, s:f, s:f, s:o, s:f, s:I, s:I, s:I, s:I, s:I, "
 			  "s:f, s:f, s:I}",
 			"event", "report", "container", s->container, "from", s->from, "to", s->to,
-			"mode", s->mode, "ok", s->ok, "total_ms", s->total_ms, "freeze_ms",
+			"mode", s->mode, "ok", s->ok, "total_ms", s->total_ms, "rounds",
+			(int)s->rounds, "copy_ms", s->copy_ms, "freeze_ms",
 			s->freeze_ms, "freeze_parts", parts, "drain_ms", s->drain_ms, "bytes",
 			(json_int_t)s->bytes, "memory_bytes", (json_int_t)s->memory_bytes,
 			"zero_bytes", (json_int_t)s->zero_bytes, "faults", (json_int_t)s->faults,
@@ -198,6 +199,8 @@ void report_summary(struct report *r, const struct summary *s)
 	end_line(r);
 	fprintf(r->out, "\n%s runs on %s (from %s, mode %s)\n", s->container, s->to, s->from,
 		s->mode);
+	if (s->rounds > 0)
+		fprintf(r->out, "  copy     %8.1f ms   %u rounds while it ran\n", s->copy_ms, s->rounds);
 	fprintf(r->out, "  frozen   %8.1f ms\n", s->freeze_ms);
 	for (size_t i = 0; i < s->n_parts; i++) {
 		fprintf(r->out, "    %-15s %6.1f ms  ", s->parts[i].name, s->parts[i].ms);

@@ -46,7 +46,8 @@ void report_error(struct report *r, const struct err *e);
 struct summary {
 	const char *container, *from, *to, *mode;
 	bool ok;
-	double total_ms, freeze_ms, drain_ms;
+	double total_ms, copy_ms, freeze_ms, drain_ms;
+	unsigned rounds; /* of the copy, while it ran */
 	struct {
 		char name[32];
 		double ms;

@@ -60,7 +60,7 @@ static const struct record listener_record = RECORD(msg_listener, listener);
 
 static const struct field offer[] = {
 	F(FIXED, msg_offer, id, MSG_ID_LEN),
-	F(U8, msg_offer, mode, MODE_POST),
+	F(U8, msg_offer, mode, MODE_HYBRID),
 	F(U8, msg_offer, streams, 16),
 	F(U32, msg_offer, flags, UINT32_MAX),
 	F(STRING, msg_offer, container, 255),
@@ -154,6 +154,12 @@ static const struct field zeros[] = {
 	F(U64, msg_zeros, addr, U64_ANY),
 };
 
+static const struct field dirty[] = {
+	F(U32, msg_dirty, vpid, INT32_MAX),
+	F(U32, msg_dirty, pages, WIRE_ZEROS_MAX),
+	F(U64, msg_dirty, addr, U64_ANY),
+};
+
 static const struct field bulk_end[] = {
 	F(U64, msg_bulk_end, pages, U64_ANY),
 	F(U64, msg_bulk_end, bytes, U64_ANY),
@@ -195,6 +201,8 @@ static const struct layout layouts[] = {
 		RECORD(msg_zeros, zeros)},
 	[MSG_BULK_END] = {"BULK_END", ON(CHANNEL_BULK), SOURCE, SMALL,
 		RECORD(msg_bulk_end, bulk_end)},
+	[MSG_DIRTY] = {"DIRTY", ON(CHANNEL_BULK), SOURCE, SMALL, RECORD(msg_dirty, dirty)},
+	[MSG_CUT] = {"CUT", ON(CHANNEL_BULK), SOURCE, 0, NOTHING},
 };
 
 static const struct layout *layout_of(unsigned type)
@@ -539,6 +547,8 @@ static bool is_valid(const struct msg *m)
 			(b->pages.addr + PAGES_TO_BYTES(b->pages.pages) - 1) / WIRE_BLOCK_BYTES;
 	case MSG_ZEROS:
 		return is_page_run(b->zeros.addr, b->zeros.pages);
+	case MSG_DIRTY:
+		return is_page_run(b->dirty.addr, b->dirty.pages);
 	default:
 		return true;
 	}

@@ -49,10 +49,12 @@ enum msg_type {
 	MSG_PAGES = 21,
 	MSG_ZEROS = 22,
 	MSG_BULK_END = 23,
+	MSG_DIRTY = 24,
+	MSG_CUT = 25,
 };
 
 enum msg_channel { CHANNEL_CONTROL = 1, CHANNEL_URGENT = 2, CHANNEL_BULK = 3 };
-enum msg_mode { MODE_STOP = 1, MODE_POST = 2 };
+enum msg_mode { MODE_STOP = 1, MODE_POST = 2, MODE_PRE = 3, MODE_HYBRID = 4 };
 enum msg_level { LEVEL_OK = 0, LEVEL_WARN = 1, LEVEL_NO = 2 };
 
 #define OFFER_DRY_RUN 1u
@@ -172,6 +174,12 @@ struct msg_zeros {
 	uint64_t addr;
 };
 
+/* What was sent of these pages no longer holds. */
+struct msg_dirty {
+	uint32_t vpid, pages;
+	uint64_t addr;
+};
+
 struct msg_bulk_end {
 	uint64_t pages, bytes;
 };
@@ -190,6 +198,7 @@ union msg_body {
 	struct msg_fault fault;
 	struct msg_pages pages;
 	struct msg_zeros zeros;
+	struct msg_dirty dirty;
 	struct msg_bulk_end bulk_end;
 };
 

@@ -95,7 +95,7 @@ static void maps_are_parsed_strictly(void **state)
 
 struct sink {
 	pthread_mutex_t lock;
-	uint64_t pages, zeros, ended;
+	uint64_t pages, zeros, ended, cuts;
 	uint8_t *copy; /* of the memory that is sent */
 	uint64_t base;
 	bool broken;
@@ -125,6 +125,27 @@ static int take_zeros(void *ctx, uint32_t vpid, uint64_t addr, uint32_t pages, s
 	s->zeros += pages;
 	pthread_mutex_unlock(&s->lock);
 	memset(s->copy + (addr - s->base), 0, PAGES_TO_BYTES(pages));
+	return 0;
+}
+
+static int take_forget(void *ctx, uint32_t vpid, uint64_t addr, uint32_t pages, struct err *e)
+{
+	struct sink *s = ctx;
+
+	(void)vpid;
+	(void)e;
+	memset(s->copy + (addr - s->base), 0xdd, PAGES_TO_BYTES(pages));
+	return 0;
+}
+
+static int take_cut(void *ctx, struct err *e)
+{
+	struct sink *s = ctx;
+
+	(void)e;
+	pthread_mutex_lock(&s->lock);
+	s->cuts++;
+	pthread_mutex_unlock(&s->lock);
 	return 0;
 }
 
@@ -175,7 +196,8 @@ static struct sender *start_sending(struct sink *sink, size_t streams)
 	struct err e = ERR_INIT;
 
 	for (size_t i = 0; i < streams; i++)
-		sinks[i] = (struct page_sink){sink, take_pages, take_zeros, take_end};
+		sinks[i] = (struct page_sink){.ctx = sink, .pages = take_pages, .zeros = take_zeros,
+			.forget = take_forget, .cut = take_cut, .end = take_end};
 	assert_int_equal(sender_new(sinks, streams, &sender, &e), 0);
 	return sender;
 }
@@ -198,7 +220,7 @@ static void every_page_arrives_once_over_all_streams(void **state)
 	ranges_add(&ranges, sink.base, sink.base + PAGES_TO_BYTES(PAGES));
 	sender = start_sending(&sink, 3);
 	sender_pause(sender, true);
-	assert_int_equal(sender_push(sender, &space.procs[0], &ranges), 0);
+	assert_int_equal(sender_push(sender, &space.procs[0], &ranges, false), 0);
 	sender_finish(sender);
 	assert_false(sender_finished(sender));
 	sender_pause(sender, false);
@@ -229,7 +251,7 @@ static void a_broken_stream_is_told_and_ends_all(void **state)
 	open_self(&space);
 	ranges_add(&ranges, sink.base, sink.base + PAGES_TO_BYTES(PAGES));
 	sender = start_sending(&sink, 2);
-	sender_push(sender, &space.procs[0], &ranges);
+	sender_push(sender, &space.procs[0], &ranges, false);
 	assert_int_equal(fd_wait(sender_event_fd(sender), POLLIN, deadline_in_ms(10000)), 0);
 	assert_int_equal(sender_result(sender, &e), -EPIPE);
 	assert_false(sender_finished(sender));

@@ -14,6 +14,7 @@ TYPES = {
     "HELLO": 1, "OFFER": 2, "VERDICTS": 3, "PREPARE": 4, "PREPARED": 5, "IMAGE": 6,
     "IMAGES_END": 7, "RESTORED": 8, "COMMIT": 9, "RUNNING": 10, "PROGRESS": 11, "DRAINED": 12,
     "BYE": 13, "ABORT": 14, "CHECK": 15, "FAULT": 20, "PAGES": 21, "ZEROS": 22, "BULK_END": 23,
+    "DIRTY": 24, "CUT": 25,
 }
 
 
@@ -65,6 +66,8 @@ FRAMES = {
     "PAGES": frame("PAGES", u32(1), u8(0), u16(1), u64(0x7F0000001000), blob(bytes(4096))),
     "ZEROS": frame("ZEROS", u32(1), u32(512), u64(0x7F0000200000)),
     "BULK_END": frame("BULK_END", u64(1000), u64(2000)),
+    "DIRTY": frame("DIRTY", u32(7), u32(3), u64(0x7F0000001000)),
+    "CUT": frame("CUT"),
 }
 
 if __name__ == "__main__":

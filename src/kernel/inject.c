@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernel/inject.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY 1 /* linux/userfaultfd.h, since 5.11 */
+#endif
+
+#ifdef __x86_64__
+
+#define SYSCALL_LEN 2
+static const uint8_t syscall_code[SYSCALL_LEN] = {0x0f, 0x05};
+#define VDSO_MAX 16384
+#define STOP_TRIES 1000
+#define ATTACH_TRIES 500 /* of 0.2 ms */
+
+/* Where in @pid a system call instruction is: its vdso has some. */
+static int find_syscall(pid_t pid, uint64_t *ret)
+{
+	uint8_t code[VDSO_MAX];
+	unsigned long long start = 0, end = 0;
+	struct iovec local, remote;
+	char path[64], line[512];
+	ssize_t n;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	f = fopen(path, "re");
+	if (!f)
+		return -errno;
+	while (fgets(line, sizeof(line), f))
+		if (strstr(line, "[vdso]") && sscanf(line, "%llx-%llx", &start, &end) == 2)
+			break;
+	fclose(f);
+	if (start == 0 || end <= start || end - start > sizeof(code))
+		return -ENOEXEC;
+	local = (struct iovec){code, end - start};
+	remote = (struct iovec){(void *)(uintptr_t)start, end - start};
+	n = process_vm_readv(pid, &local, 1, &remote, 1, 0);
+	for (ssize_t i = 0; i + SYSCALL_LEN <= n; i++)
+		if (memcmp(code + i, syscall_code, SYSCALL_LEN) == 0) {
+			*ret = start + (uint64_t)i;
+			return 0;
+		}
+	return n < 0 ? -errno : -ENOEXEC;
+}
+
+/* Waits for a stop of @pid. Once a register has been written there is no way back but through it:
+ * then (@tries 0) for as long as it takes, which is one system call. */
+static int wait_stop(pid_t pid, unsigned tries, int *ret_status)
+{
+	struct timespec tick = {.tv_nsec = 200000};
+	pid_t r;
+
+	for (unsigned i = 0; tries == 0 || i < tries; i++) {
+		r = waitpid(pid, ret_status, __WALL | (tries ? WNOHANG : 0));
+		if (r < 0)
+			return -errno;
+		if (r == pid)
+			return WIFSTOPPED(*ret_status) ? 0 : -ESRCH;
+		nanosleep(&tick, NULL);
+	}
+	return -EBUSY;
+}
+
+struct tracee {
+	pid_t pid;
+	struct user_regs_struct saved;
+	uint64_t code;
+	int pending; /* a signal that arrived meanwhile */
+};
+
+/* Makes the stopped thread do one system call; its result or -errno. */
+static long call(struct tracee *t, long number, uint64_t arg)
+{
+	struct user_regs_struct regs = t->saved;
+	int status, r;
+
+	regs.rip = t->code;
+	regs.rax = (uint64_t)number;
+	regs.rdi = arg;
+	/* Not in a system call: nothing is to be restarted before ours. */
+	regs.orig_rax = (uint64_t)-1;
+	if (ptrace(PTRACE_SETREGS, t->pid, NULL, &regs) < 0)
+		return -errno;
+	for (int i = 0; i < STOP_TRIES; i++) {
+		if (ptrace(PTRACE_SINGLESTEP, t->pid, NULL, NULL) < 0)
+			return -errno;
+		r = wait_stop(t->pid, 0, &status);
+		if (r < 0)
+			return r;
+		if (ptrace(PTRACE_GETREGS, t->pid, NULL, &regs) < 0)
+			return -errno;
+		if (regs.rip == t->code + SYSCALL_LEN)
+			return (long)regs.rax;
+		/* Another signal came first: it is delivered when we are gone. */
+		if (WSTOPSIG(status) != SIGTRAP)
+			t->pending = WSTOPSIG(status);
+		if (regs.rip != t->code)
+			return -EFAULT;
+	}
+	return -EAGAIN;
+}
+
+static int fetch(pid_t pid, int fd)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0), r;
+
+	if (pidfd < 0)
+		return -errno;
+	r = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+	r = r < 0 ? -errno : r;
+	close(pidfd);
+	return r;
+}
+
+static int make_descriptor(struct tracee *t)
+{
+	long there = call(t, SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	int fd;
+
+	if (there < 0)
+		return (int)there;
+	fd = fetch(t->pid, (int)there);
+	call(t, SYS_close, (uint64_t)there);
+	return fd;
+}
+
+static int inject(pid_t pid)
+{
+	struct tracee t = {.pid = pid};
+	int status, r, fd;
+
+	r = find_syscall(pid, &t.code);
+	if (r < 0)
+		return r;
+	/* The container's seccomp filter may not know the call. */
+	if (ptrace(PTRACE_SEIZE, pid, NULL, PTRACE_O_SUSPEND_SECCOMP) < 0 &&
+		ptrace(PTRACE_SEIZE, pid, NULL, 0) < 0)
+		return -errno;
+	if (ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) < 0)
+		return -errno;
+	/* In vfork(2), for one, it can't stop now; our end lets it go. */
+	r = wait_stop(pid, ATTACH_TRIES, &status);
+	if (r < 0)
+		return r;
+	/* A stop by a signal of its own, and not by us: the signal is passed on when we go. */
+	if (status >> 16 == 0 && WSTOPSIG(status) != SIGTRAP)
+		t.pending = WSTOPSIG(status);
+	if (ptrace(PTRACE_GETREGS, pid, NULL, &t.saved) < 0)
+		return -errno;
+	/* 32-bit code would take the call's number for another one. */
+	fd = t.saved.cs == 0x33 ? make_descriptor(&t) : -ENOSYS;
+	if (ptrace(PTRACE_SETREGS, pid, NULL, &t.saved) < 0)
+		fd = -errno;
+	ptrace(PTRACE_DETACH, pid, NULL, (void *)(uintptr_t)t.pending);
+	return fd;
+}
+
+#else
+
+static int inject(pid_t pid)
+{
+	(void)pid;
+	return -ENOSYS;
+}
+
+#endif
+
+/* One int and, with it, the descriptor if there is one. */
+static void send_result(int sock, int result)
+{
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct iovec data = {&result, sizeof(result)};
+	struct msghdr m = {.msg_iov = &data, .msg_iovlen = 1};
+
+	if (result >= 0) {
+		m.msg_control = &control;
+		m.msg_controllen = sizeof(control.room);
+		control.head = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)),
+			.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+		memcpy(CMSG_DATA(&control.head), &result, sizeof(result));
+	}
+	if (sendmsg(sock, &m, MSG_NOSIGNAL) < 0)
+		_exit(1);
+}
+
+static int receive_result(int sock)
+{
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	int result = -EIO, fd;
+	struct iovec data = {&result, sizeof(result)};
+	struct msghdr m = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control,
+		.msg_controllen = sizeof(control.room)};
+	ssize_t n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC);
+
+	if (n != sizeof(result) || result < 0)
+		return n == sizeof(result) ? result : -EIO;
+	if (m.msg_controllen < CMSG_LEN(sizeof(int)))
+		return -EIO;
+	memcpy(&fd, CMSG_DATA(&control.head), sizeof(fd));
+	return fd;
+}
+
+__attribute__((noreturn)) static void child_main(pid_t pid, int sock)
+{
+	sigset_t all;
+
+	/* A group's SIGINT from the terminal is for the one who waits for us. */
+	setsid();
+	prctl(PR_SET_NAME, "godwit-attach");
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, NULL);
+	send_result(sock, inject(pid));
+	_exit(0);
+}
+
+int inject_probe(void)
+{
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int inject_userfaultfd(pid_t pid)
+{
+	int sv[2], r;
+	pid_t child;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
+		return -errno;
+	child = fork();
+	if (child == 0)
+		child_main(pid, sv[1]);
+	close(sv[1]);
+	r = child < 0 ? -errno : receive_result(sv[0]);
+	close(sv[0]);
+	if (child > 0)
+		waitpid(child, NULL, 0);
+	return r;
+}

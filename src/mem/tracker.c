@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mem/tracker.h"
+
+#include "base/fd.h"
+#include "kernel/inject.h"
+#include "kernel/pagemap.h"
+#include "kernel/uffd.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* A process that has been seen. */
+struct seen {
+	struct process process;
+	int uffd; /* owned; -1: not attached */
+};
+
+struct tracker {
+	struct seen **v; /* owned; each stays where it is */
+	size_t n;
+};
+
+int tracker_new(struct tracker **ret, struct err *e)
+{
+	_cleanup_close_ int uffd = inject_probe();
+
+	if (uffd < 0 || uffd_enable_tracking(uffd) < 0) {
+		err_set(e, ERR_REFUSED, ENOSYS,
+			"this kernel can not track memory without freezing (Linux 6.7 can)");
+		return err_remedy(e, "use mode post or stop");
+	}
+	*ret = calloc(1, sizeof(**ret));
+	return *ret ? 0 : err_sys(e, ENOMEM, "tracker");
+}
+
+static void seen_free(struct seen *s)
+{
+	fd_close(&s->uffd);
+	process_done(&s->process);
+	free(s);
+}
+
+void tracker_free(struct tracker *t)
+{
+	if (!t)
+		return;
+	for (size_t i = 0; i < t->n; i++)
+		seen_free(t->v[i]);
+	free(t->v);
+	free(t);
+}
+
+static struct seen *find(struct tracker *t, pid_t pid)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (t->v[i]->process.pid == pid)
+			return t->v[i];
+	return NULL;
+}
+
+static struct seen *add(struct tracker *t, pid_t pid)
+{
+	struct seen **bigger = realloc(t->v, (t->n + 1) * sizeof(*bigger));
+	struct seen *s = calloc(1, sizeof(*s));
+
+	if (bigger)
+		t->v = bigger;
+	if (!bigger || !s) {
+		free(s);
+		return NULL;
+	}
+	s->uffd = -1;
+	s->process = PROCESS_INIT;
+	s->process.pid = pid;
+	t->v[t->n++] = s;
+	return s;
+}
+
+static int attach(struct seen *s)
+{
+	int r;
+
+	fd_close(&s->uffd);
+	s->uffd = inject_userfaultfd(s->process.pid);
+	if (s->uffd < 0) {
+		r = s->uffd;
+		s->uffd = -1;
+		return r;
+	}
+	r = uffd_enable_tracking(s->uffd);
+	if (r < 0)
+		fd_close(&s->uffd);
+	return r;
+}
+
+/*
+ * What was written in one region, marked anew. -ESTALE: the descriptor is of another address space
+ * than the process has now, since it has called exec(2).
+ *
+ * Only a page that this descriptor has marked in a region that it is registered for can be left out.
+ * A region that was replaced, moved or inherited since is not registered: the scan says -EPERM.
+ */
+static int scan_region(struct seen *s, const struct region *g, struct ranges *ret)
+{
+	int r = uffd_register_tracking(s->uffd, g->start, g->end - g->start);
+
+	if (r == -ESRCH)
+		return -ESTALE;
+	if (r == 0) {
+		r = pagemap_written(s->process.pagemap, g->start, g->end, ret);
+		return r == -EPERM ? -ESTALE : r;
+	}
+	return pagemap_populated(s->process.pagemap, g->start, g->end, ret);
+}
+
+/* All of it, once; -ESTALE as above. What was reported before that stays reported: it is marked. */
+static int scan_regions(struct seen *s, bool track, struct ranges *ret)
+{
+	for (size_t i = 0; i < s->process.n_regions; i++) {
+		const struct region *g = &s->process.regions[i];
+		int r;
+
+		if (!g->anonymous || g->shared)
+			continue;
+		if (track)
+			r = scan_region(s, g, ret);
+		else
+			r = pagemap_populated(s->process.pagemap, g->start, g->end, ret);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int scan_process(struct seen *s, struct tracked *ret)
+{
+	bool track = !process_has_direct_io(&s->process) && (s->uffd >= 0 || attach(s) == 0);
+	int r = scan_regions(s, track, &ret->written);
+
+	if (r == -ESTALE) {
+		track = attach(s) == 0;
+		r = scan_regions(s, track, &ret->written);
+	}
+	/* Twice: somebody else changes it all the time. */
+	if (r == -ESTALE)
+		r = scan_regions(s, track = false, &ret->written);
+	ret->process = &s->process;
+	ret->untracked = !track;
+	return r;
+}
+
+static bool has_ended(int r)
+{
+	return r == -ESRCH || r == -ENOENT;
+}
+
+int tracker_scan(struct tracker *t, const pid_t *pids, size_t n, struct tracker_scan *ret,
+	struct err *e)
+{
+	*ret = TRACKER_SCAN_INIT;
+	ret->v = calloc(n ? n : 1, sizeof(*ret->v));
+	if (!ret->v)
+		return err_sys(e, ENOMEM, "tracker");
+	for (size_t i = 0; i < n; i++) {
+		struct seen *s = find(t, pids[i]);
+		int r;
+
+		if (!s)
+			s = add(t, pids[i]);
+		if (!s)
+			return err_sys(e, ENOMEM, "tracker");
+		r = process_refresh(&s->process);
+		if (r == 0 && s->process.n_regions > 0)
+			r = scan_process(s, &ret->v[ret->n]);
+		else if (r == 0)
+			continue;
+		if (has_ended(r)) {
+			ranges_done(&ret->v[ret->n].written);
+			continue;
+		}
+		if (r < 0)
+			return err_sys(e, -r, "tracking the memory of process %d", pids[i]);
+		ret->pages += BYTES_TO_PAGES(ranges_bytes(&ret->v[ret->n++].written));
+	}
+	return 0;
+}
+
+void tracker_scan_done(struct tracker_scan *s)
+{
+	for (size_t i = 0; s->v && i < s->n; i++)
+		ranges_done(&s->v[i].written);
+	free(s->v);
+	*s = TRACKER_SCAN_INIT;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "base/err.h"
+#include "base/ranges.h"
+#include "mem/space.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * Which memory of running processes has been written since it was last looked at, without stopping
+ * them: a userfaultfd in each, asynchronous write protection (UFFD_FEATURE_WP_ASYNC, Linux 6.7) and
+ * PAGEMAP_SCAN, which returns what was written and protects it again in one step.
+ *
+ * A page is marked before it is read, so what is read later and not reported by the next scan is
+ * what the process has. What can't be tracked (a traced process, memory that refuses registration,
+ * direct I/O, which writes past the page tables) is reported as written by every scan. Freeing a
+ * tracker, or dying, removes every trace of it from the processes.
+ */
+
+struct tracker;
+
+/* One process in one scan. */
+struct tracked {
+	const struct process *process; /* valid until the next scan reports it, or tracker_free() */
+	struct ranges written; /* private anonymous memory: since the last scan; in the first one all */
+	bool untracked;	       /* all it has is reported each time */
+};
+
+struct tracker_scan {
+	struct tracked *v; /* owned */
+	size_t n;
+	uint64_t pages; /* all that is reported */
+};
+
+#define TRACKER_SCAN_INIT ((struct tracker_scan){0})
+
+/* -ENOSYS when the kernel can't. */
+int tracker_new(struct tracker **ret, struct err *e);
+
+/* Looks at processes @pids: all that the container has now. No thread may read their memory
+ * meanwhile. *ret ends with tracker_scan_done(). */
+int tracker_scan(struct tracker *t, const pid_t *pids, size_t n, struct tracker_scan *ret,
+	struct err *e);
+
+void tracker_scan_done(struct tracker_scan *s);
+
+/* Ends the tracking. NULL is fine. */
+void tracker_free(struct tracker *t);

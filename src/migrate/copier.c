@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/copier.h"
+
+#include "oci/cgroup.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+int copier_init(struct copier *c, struct sender *s, struct tracker *tracker, const char *cgroup,
+	struct err *e)
+{
+	c->sender = s;
+	c->tracker = tracker;
+	if (snprintf(c->cgroup, sizeof(c->cgroup), "%s", cgroup) >= (int)sizeof(c->cgroup))
+		return err_sys(e, ENAMETOOLONG, "%s", cgroup);
+	return 0;
+}
+
+void copier_done(struct copier *c)
+{
+	tracker_free(c->tracker);
+	space_done(&c->space);
+	for (size_t i = 0; i < c->n; i++) {
+		ranges_done(&c->v[i].sent);
+		ranges_done(&c->v[i].dirty);
+	}
+	free(c->v);
+	*c = COPIER_INIT;
+}
+
+static struct copied *copied_of(struct copier *c, uint32_t vpid)
+{
+	struct copied *bigger;
+
+	for (size_t i = 0; i < c->n; i++)
+		if (c->v[i].vpid == vpid)
+			return &c->v[i];
+	bigger = realloc(c->v, (c->n + 1) * sizeof(*bigger));
+	if (!bigger)
+		return NULL;
+	c->v = bigger;
+	c->v[c->n] = (struct copied){.vpid = vpid};
+	return &c->v[c->n++];
+}
+
+static int unite(struct ranges *into, const struct ranges *other)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < other->n; i++)
+		r = ranges_add(into, other->v[i].start, other->v[i].end);
+	return r;
+}
+
+static int subtract(struct ranges *from, const struct ranges *other)
+{
+	struct ranges rest = RANGES_INIT;
+	int r = ranges_difference(from, other, &rest);
+
+	if (r < 0) {
+		ranges_done(&rest);
+		return r;
+	}
+	ranges_done(from);
+	*from = rest;
+	return 0;
+}
+
+/* ret (empty) = a and b */
+static int intersect(const struct ranges *a, const struct ranges *b, struct ranges *ret)
+{
+	_cleanup_ranges_ struct ranges outside = RANGES_INIT;
+	int r = ranges_difference(a, b, &outside);
+
+	return r < 0 ? r : ranges_difference(a, &outside, ret);
+}
+
+static int note_written(struct copier *c, const struct tracker_scan *s)
+{
+	int r = 0;
+
+	/* A process that isn't seen now has ended. */
+	for (size_t i = 0; i < c->n; i++)
+		c->v[i].process = NULL;
+	for (size_t i = 0; r == 0 && i < s->n; i++) {
+		struct copied *m = copied_of(c, s->v[i].process->vpid);
+
+		if (!m)
+			return -ENOMEM;
+		m->process = s->v[i].process;
+		r = unite(&m->dirty, &s->v[i].written);
+	}
+	return r;
+}
+
+static int scan(struct copier *c, const pid_t *pids, size_t n, struct err *e)
+{
+	struct tracker_scan s = TRACKER_SCAN_INIT;
+	int r = tracker_scan(c->tracker, pids, n, &s, e);
+
+	if (r == 0 && (r = note_written(c, &s)) < 0)
+		err_sys(e, -r, "page ranges");
+	tracker_scan_done(&s);
+	return r;
+}
+
+int copier_look(struct copier *c, uint64_t *ret_bytes, struct err *e)
+{
+	pid_t *pids;
+	size_t n;
+	int r = cgroup_processes(c->cgroup, &pids, &n);
+
+	if (r < 0)
+		return err_sys(e, -r, "processes of %s", c->cgroup);
+	r = scan(c, pids, n, e);
+	free(pids);
+	*ret_bytes = 0;
+	for (size_t i = 0; i < c->n; i++)
+		*ret_bytes += c->v[i].process ? ranges_bytes(&c->v[i].dirty) : 0;
+	return r;
+}
+
+int copier_send(struct copier *c, struct err *e)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		struct copied *m = &c->v[i];
+		int r = m->process ? sender_push(c->sender, m->process, &m->dirty, true) : 0;
+
+		if (r == 0)
+			r = unite(&m->sent, &m->dirty);
+		if (r < 0)
+			return err_sys(e, -r, "memory of process %u", m->vpid);
+		c->early_bytes += ranges_bytes(&m->dirty);
+		ranges_done(&m->dirty);
+	}
+	c->rounds++;
+	return 0;
+}
+
+/* Takes back what was sent of a process and has been written since. */
+static int forget_stale(struct copier *c, struct copied *m)
+{
+	_cleanup_ranges_ struct ranges stale = RANGES_INIT;
+	int r = intersect(&m->sent, &m->dirty, &stale);
+
+	if (r == 0 && stale.n > 0)
+		r = sender_forget(c->sender, m->vpid, &stale);
+	return r < 0 ? r : subtract(&m->sent, &stale);
+}
+
+static int send_now(struct copier *c, const struct process *p)
+{
+	_cleanup_ranges_ struct ranges executable = RANGES_INIT;
+	struct copied *m = copied_of(c, p->vpid);
+	int r;
+
+	if (!m)
+		return -ENOMEM;
+	r = c->tracker ? process_executable(p, &executable)
+		       : process_populated(p, false, &m->dirty);
+	if (r == 0)
+		r = subtract(&m->dirty, &executable);
+	if (r == 0)
+		r = sender_push(c->sender, p, &m->dirty, false);
+	if (r == 0)
+		r = unite(&m->sent, &m->dirty);
+	ranges_done(&m->dirty);
+	return r;
+}
+
+static int freeze(struct copier *c, const pid_t *pids, size_t n, struct err *e)
+{
+	int r = c->tracker ? scan(c, pids, n, e) : 0;
+
+	if (r == 0)
+		r = space_open(&c->space, pids, n, e);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; r == 0 && i < c->n; i++)
+		r = forget_stale(c, &c->v[i]);
+	if (r == 0)
+		r = sender_cut(c->sender);
+	for (size_t i = 0; r == 0 && i < c->space.n; i++)
+		r = send_now(c, &c->space.procs[i]);
+	return r < 0 ? err_sys(e, -r, "memory of the container") : 0;
+}
+
+int copier_freeze(struct copier *c, struct err *e)
+{
+	pid_t *pids;
+	size_t n;
+	int r = cgroup_processes(c->cgroup, &pids, &n);
+
+	if (r < 0)
+		return err_sys(e, -r, "processes of %s", c->cgroup);
+	r = freeze(c, pids, n, e);
+	free(pids);
+	return r;
+}
+
+int copier_rest(struct copier *c, uint32_t vpid, const struct ranges *lazy, struct err *e)
+{
+	_cleanup_ranges_ struct ranges rest = RANGES_INIT;
+	struct process *p = space_find(&c->space, vpid);
+	struct copied *m = copied_of(c, vpid);
+	int r;
+
+	if (!p)
+		return err_set(e, ERR_LOCAL, ESRCH, "process %u of CRIU's images is not in %s", vpid,
+			c->cgroup);
+	r = m ? ranges_difference(lazy, &m->sent, &rest) : -ENOMEM;
+	if (r == 0)
+		r = sender_push(c->sender, p, &rest, false);
+	return r < 0 ? err_sys(e, -r, "memory of process %u", vpid) : 0;
+}
