@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernel/inject.h"
 
+#include "base/clock.h"
+#include "base/fd.h"
+
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,6 +30,8 @@
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1 /* linux/userfaultfd.h, since 5.11 */
 #endif
+
+#define INJECT_MS 2000
 
 #ifdef __x86_64__
 
@@ -260,9 +266,12 @@ int inject_userfaultfd(pid_t pid)
 	if (child == 0)
 		child_main(pid, sv[1]);
 	close(sv[1]);
-	r = child < 0 ? -errno : receive_result(sv[0]);
-	close(sv[0]);
-	if (child > 0)
+	r = child < 0 ? -errno : fd_wait(sv[0], POLLIN, deadline_in_ms(INJECT_MS));
+	if (r == 0) {
+		r = receive_result(sv[0]);
 		waitpid(child, NULL, 0);
-	return r;
+	}
+	/* One that hangs, since somebody has frozen the process meanwhile, ends when it is thawed. */
+	close(sv[0]);
+	return r == -ETIMEDOUT ? -EBUSY : r;
 }

@@ -666,7 +666,8 @@ static int serve_zero(const struct pager_view *w, uint64_t addr)
 	uint64_t done;
 	int r = uffd_zero(w->uffd, addr, PAGE_BYTES, &done);
 
-	if (r == -EEXIST)
+	/* EAGAIN: an event has to be read first; then the thread faults once more. */
+	if (r == -EEXIST || r == -EAGAIN)
 		r = uffd_wake(w->uffd, addr, PAGE_BYTES);
 	return r == -ESRCH || r == -ENOENT ? 0 : r;
 }

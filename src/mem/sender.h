@@ -46,8 +46,8 @@ int sender_new(const struct page_sink *sinks, size_t n, struct sender **ret, str
 /* Stops the threads where they are (a sink must not block for ever) and frees. NULL is fine. */
 void sender_free(struct sender *s);
 
-/* Queues pages of a process; @p must stay until sender_free(), @ranges are copied. @live: it runs
- * meanwhile, and what it has unmapped when its turn comes is left out. */
+/* Queues pages of a process; @p must stay until sender_free(), @ranges are copied. @live: what
+ * isn't mapped any more when its turn comes is left out. */
 int sender_push(struct sender *s, const struct process *p, const struct ranges *ranges, bool live);
 
 /* Queues forgetting what was sent of pages of @vpid; they may be pushed again afterwards. */

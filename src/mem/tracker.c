@@ -76,11 +76,13 @@ static struct seen *add(struct tracker *t, pid_t pid)
 	return s;
 }
 
-static int attach(struct seen *s)
+static int attach(struct seen *s, bool last)
 {
 	int r;
 
 	fd_close(&s->uffd);
+	if (last)
+		return -EBUSY;
 	s->uffd = inject_userfaultfd(s->process.pid);
 	if (s->uffd < 0) {
 		r = s->uffd;
@@ -93,24 +95,35 @@ static int attach(struct seen *s)
 	return r;
 }
 
-/*
- * What was written in one region, marked anew. -ESTALE: the descriptor is of another address space
- * than the process has now, since it has called exec(2).
- *
- * Only a page that this descriptor has marked in a region that it is registered for can be left out.
- * A region that was replaced, moved or inherited since is not registered: the scan says -EPERM.
- */
-static int scan_region(struct seen *s, const struct region *g, struct ranges *ret)
+/* A region that isn't registered: all of it counts as written, whatever marks its pages have, which
+ * may have come along from elsewhere (mremap(2) before Linux 6.13). From now on it is tracked. */
+static int begin_region(struct seen *s, const struct region *g, struct ranges *ret)
 {
 	int r = uffd_register_tracking(s->uffd, g->start, g->end - g->start);
 
 	if (r == -ESRCH)
 		return -ESTALE;
-	if (r == 0) {
+	if (r == 0)
 		r = pagemap_written(s->process.pagemap, g->start, g->end, ret);
-		return r == -EPERM ? -ESTALE : r;
-	}
-	return pagemap_populated(s->process.pagemap, g->start, g->end, ret);
+	else
+		r = 0; /* it can't be: it is reported each time */
+	if (r == -EPERM)
+		return -ESTALE;
+	return r < 0 ? r : pagemap_populated(s->process.pagemap, g->start, g->end, ret);
+}
+
+/*
+ * What was written in one region, marked anew. -ESTALE: the descriptor is of another address space
+ * than the process has now, since it has called exec(2).
+ *
+ * Only a page that this descriptor has marked, in a region that has been registered ever since, is
+ * left out. A region that was replaced, moved or inherited isn't: the scan says -EPERM.
+ */
+static int scan_region(struct seen *s, const struct region *g, struct ranges *ret)
+{
+	int r = pagemap_written(s->process.pagemap, g->start, g->end, ret);
+
+	return r == -EPERM ? begin_region(s, g, ret) : r;
 }
 
 /* All of it, once; -ESTALE as above. What was reported before that stays reported: it is marked. */
@@ -132,13 +145,13 @@ static int scan_regions(struct seen *s, bool track, struct ranges *ret)
 	return 0;
 }
 
-static int scan_process(struct seen *s, struct tracked *ret)
+static int scan_process(struct seen *s, bool last, struct tracked *ret)
 {
-	bool track = !process_has_direct_io(&s->process) && (s->uffd >= 0 || attach(s) == 0);
+	bool track = !process_has_direct_io(&s->process) && (s->uffd >= 0 || attach(s, last) == 0);
 	int r = scan_regions(s, track, &ret->written);
 
 	if (r == -ESTALE) {
-		track = attach(s) == 0;
+		track = attach(s, last) == 0;
 		r = scan_regions(s, track, &ret->written);
 	}
 	/* Twice: somebody else changes it all the time. */
@@ -154,7 +167,7 @@ static bool has_ended(int r)
 	return r == -ESRCH || r == -ENOENT;
 }
 
-int tracker_scan(struct tracker *t, const pid_t *pids, size_t n, struct tracker_scan *ret,
+int tracker_scan(struct tracker *t, const pid_t *pids, size_t n, bool last, struct tracker_scan *ret,
 	struct err *e)
 {
 	*ret = TRACKER_SCAN_INIT;
@@ -171,7 +184,7 @@ int tracker_scan(struct tracker *t, const pid_t *pids, size_t n, struct tracker_
 			return err_sys(e, ENOMEM, "tracker");
 		r = process_refresh(&s->process);
 		if (r == 0 && s->process.n_regions > 0)
-			r = scan_process(s, &ret->v[ret->n]);
+			r = scan_process(s, last, &ret->v[ret->n]);
 		else if (r == 0)
 			continue;
 		if (has_ended(r)) {

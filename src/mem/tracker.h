@@ -42,8 +42,9 @@ struct tracker_scan {
 int tracker_new(struct tracker **ret, struct err *e);
 
 /* Looks at processes @pids: all that the container has now. No thread may read their memory
- * meanwhile. *ret ends with tracker_scan_done(). */
-int tracker_scan(struct tracker *t, const pid_t *pids, size_t n, struct tracker_scan *ret,
+ * meanwhile. @last: they are frozen and it is the last time; new ones aren't attached to any more,
+ * which would need them to run. *ret ends with tracker_scan_done(). */
+int tracker_scan(struct tracker *t, const pid_t *pids, size_t n, bool last, struct tracker_scan *ret,
 	struct err *e);
 
 void tracker_scan_done(struct tracker_scan *s);

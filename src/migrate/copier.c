@@ -94,10 +94,10 @@ static int note_written(struct copier *c, const struct tracker_scan *s)
 	return r;
 }
 
-static int scan(struct copier *c, const pid_t *pids, size_t n, struct err *e)
+static int scan(struct copier *c, const pid_t *pids, size_t n, bool last, struct err *e)
 {
 	struct tracker_scan s = TRACKER_SCAN_INIT;
-	int r = tracker_scan(c->tracker, pids, n, &s, e);
+	int r = tracker_scan(c->tracker, pids, n, last, &s, e);
 
 	if (r == 0 && (r = note_written(c, &s)) < 0)
 		err_sys(e, -r, "page ranges");
@@ -113,7 +113,7 @@ int copier_look(struct copier *c, uint64_t *ret_bytes, struct err *e)
 
 	if (r < 0)
 		return err_sys(e, -r, "processes of %s", c->cgroup);
-	r = scan(c, pids, n, e);
+	r = scan(c, pids, n, false, e);
 	free(pids);
 	*ret_bytes = 0;
 	for (size_t i = 0; i < c->n; i++)
@@ -161,8 +161,10 @@ static int send_now(struct copier *c, const struct process *p)
 		       : process_populated(p, false, &m->dirty);
 	if (r == 0)
 		r = subtract(&m->dirty, &executable);
+	/* Among it may be what was written before the freeze and unmapped since: not lazy, so no one
+	 * will miss it. */
 	if (r == 0)
-		r = sender_push(c->sender, p, &m->dirty, false);
+		r = sender_push(c->sender, p, &m->dirty, true);
 	if (r == 0)
 		r = unite(&m->sent, &m->dirty);
 	ranges_done(&m->dirty);
@@ -171,7 +173,7 @@ static int send_now(struct copier *c, const struct process *p)
 
 static int freeze(struct copier *c, const pid_t *pids, size_t n, struct err *e)
 {
-	int r = c->tracker ? scan(c, pids, n, e) : 0;
+	int r = c->tracker ? scan(c, pids, n, true, e) : 0;
 
 	if (r == 0)
 		r = space_open(&c->space, pids, n, e);
