@@ -42,11 +42,18 @@ to_and_fro() {
 	same_state
 }
 
+@test "migrates to and fro in modes hybrid and pre, the player stays, nothing is left over" {
+	save_state
+	to_and_fro hybrid
+	ROUNDS=3 to_and_fro pre
+	same_state
+}
+
 @test "reports what happened as JSON" {
 	migrate strasbourg tuebingen xonotic --json
 	[ "$status" = 0 ]
 	report=$(jq -sc 'map(select(.event == "report")) | .[0]' <<<"$output")
-	jq -e '.ok and .freeze_ms > 0 and .total_ms > .freeze_ms and .bytes > 1000000 and
+	jq -e '.ok and .mode == "hybrid" and .rounds >= 1 and .freeze_ms > 0 and .total_ms > .freeze_ms and .bytes > 1000000 and
 		(.freeze_parts | map(.name)) == ["freeze", "dump", "send", "restore", "gate", "address"] and
 		.memory_bytes > 1000000' <<<"$report"
 	migrate tuebingen strasbourg xonotic

@@ -237,6 +237,42 @@ static void every_page_arrives_once_over_all_streams(void **state)
 	munmap(memory, PAGES_TO_BYTES(PAGES));
 }
 
+static void what_is_taken_back_follows_what_was_sent(void **state)
+{
+	_cleanup_ranges_ struct ranges all = RANGES_INIT, some = RANGES_INIT;
+	uint8_t *memory = make_memory();
+	struct sink sink = {.lock = PTHREAD_MUTEX_INITIALIZER,
+		.copy = malloc(PAGES_TO_BYTES(PAGES)), .base = (uintptr_t)memory};
+	struct space space = SPACE_INIT;
+	struct sender *sender;
+
+	(void)state;
+	open_self(&space);
+	ranges_add(&all, sink.base, sink.base + PAGES_TO_BYTES(PAGES));
+	ranges_add(&some, sink.base + PAGES_TO_BYTES(100), sink.base + PAGES_TO_BYTES(2000));
+	/* A hole, made before its turn comes: left out, the rest is sent. */
+	munmap(memory + PAGES_TO_BYTES(2500), PAGES_TO_BYTES(10));
+	sender = start_sending(&sink, 3);
+	sender_push(sender, &space.procs[0], &all, true);
+	sender_forget(sender, space.procs[0].vpid, &some);
+	sender_cut(sender);
+	assert_int_equal(fd_wait(sender_idle_fd(sender), POLLIN, deadline_in_ms(10000)), 0);
+	assert_int_equal(sink.cuts, 3);
+	assert_int_equal(sink.pages + sink.zeros, PAGES - 10);
+	assert_memory_equal(sink.copy, memory, PAGES_TO_BYTES(100));
+	for (size_t i = 100; i < 2000; i++)
+		assert_int_equal(sink.copy[PAGES_TO_BYTES(i)], 0xdd);
+	sender_push(sender, &space.procs[0], &some, false);
+	sender_finish(sender);
+	assert_int_equal(fd_wait(sender_event_fd(sender), POLLIN, deadline_in_ms(10000)), 0);
+	assert_true(sender_finished(sender));
+	assert_memory_equal(sink.copy, memory, PAGES_TO_BYTES(2500));
+	sender_free(sender);
+	space_done(&space);
+	free(sink.copy);
+	munmap(memory, PAGES_TO_BYTES(PAGES));
+}
+
 static void a_broken_stream_is_told_and_ends_all(void **state)
 {
 	_cleanup_ranges_ struct ranges ranges = RANGES_INIT;
@@ -285,6 +321,7 @@ int main(void)
 		cmocka_unit_test(runs_of_zero_pages_are_found),
 		cmocka_unit_test(maps_are_parsed_strictly),
 		cmocka_unit_test(every_page_arrives_once_over_all_streams),
+		cmocka_unit_test(what_is_taken_back_follows_what_was_sent),
 		cmocka_unit_test(a_broken_stream_is_told_and_ends_all),
 		cmocka_unit_test(memory_that_is_not_there_can_not_be_read),
 	};

@@ -312,6 +312,58 @@ static void last_version_counts_until_installed(void **state)
 	tear_down(&s);
 }
 
+/* Copied while the process ran, and written since. */
+static void what_was_taken_back_is_asked_for(void **state)
+{
+	struct err e = ERR_INIT;
+	struct scene s;
+	int uffd;
+
+	(void)state;
+	s = (struct scene){.pages = 1200, .answer = true};
+	assert_int_equal(pager_new(STORE_MAX, &s.pager, &e), 0);
+	uffd = map_registered(&s, EVENTS);
+	if (uffd == -EPERM)
+		skip();
+	for (uint32_t i = 0; i < 1200; i++) {
+		uint8_t stale[PAGE_BYTES];
+
+		memset(stale, 0xee, sizeof(stale));
+		assert_int_equal(pager_put(s.pager, VPID, (uintptr_t)s.mem + PAGES_TO_BYTES(i), 1,
+					 i % 5 ? stale : NULL), 0);
+	}
+	put_pages(&s, 0, 600);
+	assert_int_equal(pager_forget(s.pager, VPID, (uintptr_t)s.mem + PAGES_TO_BYTES(600), 600), 0);
+	expect_pages(&s, 0);
+	assert_int_equal(pager_forget(s.pager, VPID, (uintptr_t)s.mem, 1), -EINVAL);
+	assert_false(pager_has_all(s.pager));
+	assert_int_equal(pager_add_view(s.pager, VPID, uffd, &e), 0);
+	pager_open(s.pager);
+	start(&s);
+	for (uint32_t i = 0; i < 1200; i++)
+		assert_true(is_page(s.mem + PAGES_TO_BYTES(i), i));
+	assert_int_equal(s.asked[599], 0);
+	assert_int_equal(s.asked[900], 1);
+	wait_done(&s);
+	tear_down(&s);
+}
+
+static void processes_that_ended_meanwhile_are_dropped(void **state)
+{
+	struct err e = ERR_INIT;
+	struct pager *p;
+	uint8_t page[PAGE_BYTES] = {1};
+
+	(void)state;
+	assert_int_equal(pager_new(STORE_MAX, &p, &e), 0);
+	assert_int_equal(pager_put(p, 99, 0x1000, 1, page), 0);
+	assert_true(pager_stats(p).store_used > 0);
+	pager_drop_others(p);
+	assert_int_equal(pager_stats(p).store_used, 0);
+	assert_true(pager_has_all(p));
+	pager_free(p);
+}
+
 static void discarded_and_moved_memory(void **state)
 {
 	struct scene s;
@@ -431,6 +483,8 @@ int main(void)
 		cmocka_unit_test(missing_page_blocks_and_never_reads_as_zero),
 		cmocka_unit_test(pages_outside_the_lazy_set_read_as_zero),
 		cmocka_unit_test(last_version_counts_until_installed),
+		cmocka_unit_test(what_was_taken_back_is_asked_for),
+		cmocka_unit_test(processes_that_ended_meanwhile_are_dropped),
 		cmocka_unit_test(discarded_and_moved_memory),
 		cmocka_unit_test(children_get_every_page_too),
 		cmocka_unit_test(a_full_store_says_so),

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A child process does what it is told with its memory, and the tracker must see it. */
+#include "unit.h"
+
+#include "mem/tracker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#define PAGES 64
+#define REGION PAGES_TO_BYTES(PAGES)
+
+enum order { WRITE_PAGE, MAP_OTHER, MOVE, DISCARD, REFILL, READ_PAGE, FORK, EXEC };
+
+struct child {
+	pid_t pid;
+	int orders[2], answers[2];
+	uint64_t base; /* of its region */
+};
+
+struct command {
+	enum order order;
+	uint32_t page;
+};
+
+static uint8_t *region;
+
+static uint8_t *map_filled(void)
+{
+	uint8_t *p = mmap(NULL, REGION, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	madvise(p, REGION, MADV_NOHUGEPAGE);
+	memset(p, 1, REGION);
+	return p;
+}
+
+/* Returns what the parent wants to know: an address or a pid. */
+static uint64_t obey(const struct command *c)
+{
+	volatile uint8_t *page = region + PAGES_TO_BYTES(c->page);
+	pid_t pid;
+
+	switch (c->order) {
+	case WRITE_PAGE:
+		(*page)++;
+		return 0;
+	case READ_PAGE:
+		return *page;
+	case MAP_OTHER:
+		return (uintptr_t)map_filled();
+	case MOVE:
+		/* Onto a tracked region: the contents of other pages at known addresses. */
+		return (uintptr_t)mremap(map_filled(), REGION, REGION, MREMAP_MAYMOVE | MREMAP_FIXED,
+			region);
+	case DISCARD:
+		return (uint64_t)madvise(region, REGION, MADV_DONTNEED);
+	case REFILL:
+		memset(region, 2, REGION);
+		return 0;
+	case FORK:
+		pid = fork();
+		if (pid == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			pause();
+		}
+		return (uint64_t)pid;
+	case EXEC:
+		execlp("sleep", "sleep", "30", NULL);
+	}
+	return 0;
+}
+
+static void child_main(struct child *c)
+{
+	struct command command;
+	uint64_t answer = 0;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	region = map_filled();
+	answer = (uintptr_t)region;
+	while (write(c->answers[1], &answer, sizeof(answer)) > 0 &&
+		read(c->orders[0], &command, sizeof(command)) > 0)
+		answer = obey(&command);
+	_exit(0);
+}
+
+static uint64_t take_answer(struct child *c)
+{
+	uint64_t v;
+
+	assert_int_equal(read(c->answers[0], &v, sizeof(v)), sizeof(v));
+	return v;
+}
+
+static uint64_t tell(struct child *c, enum order order, uint32_t page)
+{
+	struct command command = {order, page};
+
+	assert_int_equal(write(c->orders[1], &command, sizeof(command)), sizeof(command));
+	return order == EXEC ? 0 : take_answer(c);
+}
+
+struct scene {
+	struct child child;
+	struct tracker *tracker;
+	struct tracker_scan scan;
+};
+
+/* What the child has written now. */
+static const struct ranges *look(struct scene *s)
+{
+	struct err e = ERR_INIT;
+
+	tracker_scan_done(&s->scan);
+	assert_int_equal(tracker_scan(s->tracker, &s->child.pid, 1, false, &s->scan, &e), 0);
+	assert_int_equal(s->scan.n, 1);
+	return &s->scan.v[0].written;
+}
+
+static uint64_t page_at(const struct scene *s, uint32_t page)
+{
+	return s->child.base + PAGES_TO_BYTES(page);
+}
+
+static bool is_written(const struct scene *s, uint32_t page)
+{
+	return ranges_find(&s->scan.v[0].written, page_at(s, page)) != NULL;
+}
+
+static void set_up(struct scene *s)
+{
+	struct err e = ERR_INIT;
+
+	*s = (struct scene){0};
+	if (tracker_new(&s->tracker, &e) == -ENOSYS)
+		skip();
+	assert_non_null(s->tracker);
+	assert_int_equal(pipe(s->child.orders), 0);
+	assert_int_equal(pipe(s->child.answers), 0);
+	s->child.pid = fork();
+	if (s->child.pid == 0)
+		child_main(&s->child);
+	s->child.base = take_answer(&s->child);
+	look(s);
+	assert_false(s->scan.v[0].untracked);
+	assert_true(ranges_contain(&s->scan.v[0].written, s->child.base, s->child.base + REGION));
+	look(s);
+	assert_false(is_written(s, 5));
+}
+
+static void tear_down(struct scene *s)
+{
+	tracker_scan_done(&s->scan);
+	tracker_free(s->tracker);
+	kill(s->child.pid, SIGKILL);
+	waitpid(s->child.pid, NULL, 0);
+	for (int i = 0; i < 2; i++) {
+		close(s->child.orders[i]);
+		close(s->child.answers[i]);
+	}
+}
+
+static void written_pages_are_reported_once(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	set_up(&s);
+	tell(&s.child, WRITE_PAGE, 5);
+	tell(&s.child, READ_PAGE, 9);
+	look(&s);
+	assert_true(is_written(&s, 5));
+	assert_false(is_written(&s, 4));
+	assert_false(is_written(&s, 9));
+	look(&s);
+	assert_false(is_written(&s, 5));
+	tell(&s.child, WRITE_PAGE, 5);
+	look(&s);
+	assert_true(is_written(&s, 5));
+	tear_down(&s);
+}
+
+static void new_regions_are_reported_whole(void **state)
+{
+	struct scene s;
+	uint64_t other;
+
+	(void)state;
+	set_up(&s);
+	other = tell(&s.child, MAP_OTHER, 0);
+	assert_true(ranges_contain(look(&s), other, other + REGION));
+	look(&s);
+	assert_null(ranges_find(&s.scan.v[0].written, other));
+	tear_down(&s);
+}
+
+static void what_is_moved_onto_known_addresses_is_reported(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	set_up(&s);
+	assert_true(tell(&s.child, MOVE, 0) == s.child.base);
+	assert_true(ranges_contain(look(&s), s.child.base, s.child.base + REGION));
+	tear_down(&s);
+}
+
+static void discarded_pages_come_back_as_written(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	set_up(&s);
+	assert_int_equal(tell(&s.child, DISCARD, 0), 0);
+	look(&s);
+	assert_false(is_written(&s, 7)); /* nothing is there */
+	tell(&s.child, READ_PAGE, 3);
+	tell(&s.child, WRITE_PAGE, 7);
+	look(&s);
+	assert_true(is_written(&s, 7));
+	/* The zero page, read where something else was before. */
+	assert_true(is_written(&s, 3));
+	tell(&s.child, REFILL, 0);
+	assert_true(ranges_contain(look(&s), s.child.base, s.child.base + REGION));
+	tear_down(&s);
+}
+
+static void children_are_new_processes(void **state)
+{
+	struct scene s;
+	struct err e = ERR_INIT;
+	pid_t both[2];
+
+	(void)state;
+	set_up(&s);
+	both[0] = s.child.pid;
+	both[1] = (pid_t)tell(&s.child, FORK, 0);
+	tracker_scan_done(&s.scan);
+	assert_int_equal(tracker_scan(s.tracker, both, 2, false, &s.scan, &e), 0);
+	assert_int_equal(s.scan.n, 2);
+	assert_true(ranges_contain(&s.scan.v[1].written, s.child.base, s.child.base + REGION));
+	/* The parent's pages are shared with it now, and were not written. */
+	assert_false(is_written(&s, 5));
+	tell(&s.child, WRITE_PAGE, 5);
+	tracker_scan_done(&s.scan);
+	assert_int_equal(tracker_scan(s.tracker, both, 2, false, &s.scan, &e), 0);
+	assert_true(is_written(&s, 5));
+	assert_null(ranges_find(&s.scan.v[1].written, page_at(&s, 5)));
+	kill(both[1], SIGKILL);
+	tear_down(&s);
+}
+
+static void exec_is_another_address_space(void **state)
+{
+	struct scene s;
+	uint64_t before;
+
+	(void)state;
+	set_up(&s);
+	before = s.scan.pages;
+	tell(&s.child, EXEC, 0);
+	/* Until the new program has come as far as its main(). */
+	for (int i = 0; i < 200 && s.scan.pages <= before; i++) {
+		usleep(5000);
+		look(&s);
+	}
+	assert_true(s.scan.pages > 0);
+	for (size_t i = 0; i < s.scan.v[0].written.n; i++)
+		assert_false(s.scan.v[0].written.v[i].start == s.child.base);
+	tear_down(&s);
+}
+
+static void the_last_scan_attaches_to_nobody(void **state)
+{
+	struct scene s;
+	struct err e = ERR_INIT;
+	pid_t both[2];
+
+	(void)state;
+	set_up(&s);
+	both[0] = s.child.pid;
+	both[1] = (pid_t)tell(&s.child, FORK, 0);
+	tell(&s.child, WRITE_PAGE, 5);
+	kill(both[0], SIGSTOP);
+	kill(both[1], SIGSTOP);
+	tracker_scan_done(&s.scan);
+	assert_int_equal(tracker_scan(s.tracker, both, 2, true, &s.scan, &e), 0);
+	assert_true(is_written(&s, 5));
+	assert_false(is_written(&s, 6));
+	assert_true(s.scan.v[1].untracked);
+	assert_true(ranges_contain(&s.scan.v[1].written, s.child.base, s.child.base + REGION));
+	kill(both[1], SIGKILL);
+	tear_down(&s);
+}
+
+static void a_process_that_has_ended_is_left_out(void **state)
+{
+	struct scene s;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	set_up(&s);
+	kill(s.child.pid, SIGKILL);
+	waitpid(s.child.pid, NULL, 0);
+	tracker_scan_done(&s.scan);
+	assert_int_equal(tracker_scan(s.tracker, &s.child.pid, 1, false, &s.scan, &e), 0);
+	assert_int_equal(s.scan.n, 0);
+	tear_down(&s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(written_pages_are_reported_once),
+		cmocka_unit_test(new_regions_are_reported_whole),
+		cmocka_unit_test(what_is_moved_onto_known_addresses_is_reported),
+		cmocka_unit_test(discarded_pages_come_back_as_written),
+		cmocka_unit_test(children_are_new_processes),
+		cmocka_unit_test(exec_is_another_address_space),
+		cmocka_unit_test(the_last_scan_attaches_to_nobody),
+		cmocka_unit_test(a_process_that_has_ended_is_left_out),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
