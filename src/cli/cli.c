@@ -135,7 +135,7 @@ int cli_settings(struct settings *ret, struct err *e)
 	char path[4096];
 	int r;
 
-	*ret = (struct settings){.mode = MODE_HYBRID, .streams = 2, .max_downtime_ms = 10};
+	*ret = (struct settings){.mode = MODE_HYBRID, .streams = 2, .max_downtime_ms = 200};
 	snprintf(path, sizeof(path), "%s/godwit.conf", cli_config_dir());
 	if (access(path, F_OK) < 0 && errno == ENOENT)
 		return 0;

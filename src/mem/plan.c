@@ -37,15 +37,19 @@ struct plan plan_next(const struct plan_round *rounds, size_t n, const struct pl
 	struct plan p = {.rate = link_rate(rounds, n), .dirty_rate = per_second(last->left, last->ns)};
 
 	p.predicted_ms = last->left ? (double)last->left * 1e3 / (p.rate > 0 ? p.rate : 1) : 0;
-	if (p.predicted_ms * 1e6 <= (double)limits->max_downtime_ns) {
+	if (p.predicted_ms * 1e6 <= (double)limits->enough_ns) {
 		p.step = PLAN_FREEZE;
-		p.reason = "the remainder fits";
-	} else if (is_stalled(rounds, n)) {
-		p.step = limits->hybrid ? PLAN_FREEZE : PLAN_GIVE_UP;
-		p.reason = "rounds no longer shrink";
-	} else if (n >= limits->max_rounds) {
-		p.step = limits->hybrid ? PLAN_FREEZE : PLAN_GIVE_UP;
-		p.reason = "the limit of rounds is reached";
+		p.reason = "the remainder is small";
+		return p;
 	}
+	if (is_stalled(rounds, n))
+		p.reason = "rounds no longer shrink";
+	else if (n >= limits->max_rounds)
+		p.reason = "the limit of rounds is reached";
+	else
+		return p;
+	p.step = limits->hybrid || p.predicted_ms * 1e6 <= (double)limits->max_downtime_ns
+		? PLAN_FREEZE
+		: PLAN_GIVE_UP;
 	return p;
 }

@@ -16,9 +16,10 @@ struct plan_round {
 };
 
 struct plan_limits {
-	uint64_t max_downtime_ns; /* that sending the remainder may add to the freeze */
+	uint64_t enough_ns;	  /* sending the remainder takes no longer: no more rounds */
+	uint64_t max_downtime_ns; /* that it may add to the freeze at all */
 	unsigned max_rounds;
-	bool hybrid; /* the remainder may follow after the container runs on the target */
+	bool hybrid; /* it adds nothing: it may follow after the container runs on the target */
 };
 
 enum plan_step { PLAN_COPY, PLAN_FREEZE, PLAN_GIVE_UP };

@@ -124,3 +124,26 @@ int journal_list(struct journal_entry **ret, size_t *ret_n, struct err *e)
 	closedir(d);
 	return 0;
 }
+
+int journal_check_free(const char *container, struct err *e)
+{
+	struct journal_entry *v;
+	size_t n;
+	int r = journal_list(&v, &n, e);
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		if (strcmp(v[i].container, container) != 0)
+			continue;
+		if (v[i].alive) {
+			r = err_set(e, ERR_REFUSED, EBUSY, "%s is being moved already, by process %d",
+				container, v[i].pid);
+			err_remedy(e, "'godwit status' shows it; wait for its end");
+		} else {
+			r = err_set(e, ERR_REFUSED, EBUSY,
+				"an earlier migration of %s died and is not settled", container);
+			err_remedy(e, "run 'godwit recover'");
+		}
+	}
+	free(v);
+	return r;
+}

@@ -33,6 +33,9 @@ int journal_step(struct journal *j, const char *step, struct err *e);
 /* Over: the file goes. */
 void journal_end(struct journal *j);
 
+/* Refuses when a migration of that container is under way here, or one that died is unsettled. */
+int journal_check_free(const char *container, struct err *e);
+
 struct journal_entry {
 	char path[128];
 	char id[33], container[256], peer[256], role[8], step[16];

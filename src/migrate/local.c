@@ -102,6 +102,8 @@ static int checkpoint_check(void *ctx, struct err *e)
 	r = check_dir(c->o->dir, e);
 	if (r == 0)
 		r = container_facts_read(c->o->container, &c->facts, e);
+	if (r == 0)
+		r = journal_check_free(c->facts.c.id, e);
 	if (r == 0) {
 		check_host(&c->host, l);
 		check_container(&c->facts, l);

@@ -45,6 +45,7 @@
 #define EXPLAIN_MS 500
 #define PROGRESS_MS 100
 #define ROUNDS_MAX 30
+#define ENOUGH_MS 10ull /* a fraction of what CRIU's part of the freeze takes */
 #define GIVE_UP_MS 2000 /* for the target to confirm that it has stopped */
 
 enum owner { OWNER_HERE, OWNER_UNKNOWN, OWNER_THERE };
@@ -279,6 +280,8 @@ static int run_check(void *ctx, struct err *e)
 	host_facts_read(&s->host);
 	r = container_facts_read(s->o->container, &s->facts, e);
 	if (r == 0)
+		r = journal_check_free(s->facts.c.id, e);
+	if (r == 0)
 		r = check_here(s, e);
 	if (r == 0)
 		r = identity_load(s->o->config_dir, &s->identity, e);
@@ -414,6 +417,7 @@ static int copy_rounds(struct source *s, struct err *e)
 {
 	struct plan_round rounds[ROUNDS_MAX];
 	const struct plan_limits limits = {
+		.enough_ns = ENOUGH_MS * NSEC_PER_MSEC,
 		.max_downtime_ns = s->o->max_downtime_ms * NSEC_PER_MSEC,
 		.max_rounds = ROUNDS_MAX,
 		.hybrid = s->o->mode == MODE_HYBRID,

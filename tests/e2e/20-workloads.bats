@@ -42,6 +42,17 @@ teardown() {
 	moves ddnet 1
 }
 
+@test "mode pre leaves alone what writes faster than the link" {
+	lab workload start strasbourg mem 64 2000 random
+	sleep 0.5
+	pid=$(container_pid strasbourg mem)
+	migrate strasbourg tuebingen mem --mode pre --max-downtime 1
+	[ "$status" = 3 ]
+	assert_says "no longer shrink" "mode hybrid"
+	assert_untouched strasbourg mem "$pid"
+	lab workload check strasbourg mem
+}
+
 @test "memory that is written at 50 MB/s" {
 	moves mem 2 200 50 random
 }

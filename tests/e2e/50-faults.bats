@@ -108,6 +108,34 @@ end_migration() {
 	[ "$status" = 1 ]
 }
 
+@test "a second migration of the same container is refused" {
+	start_migration --mode stop
+	wait_phase freeze
+	run at strasbourg godwit migrate mem tuebingen
+	at strasbourg pkill -INT -x godwit -n
+	[ "$status" = 3 ]
+	assert_says "is being moved already"
+	end_migration
+	[ "$status" = 130 ]
+}
+
+@test "what a dead migration has left is recovered, also without its guard" {
+	start_migration --mode stop
+	wait_phase send
+	at strasbourg pkill -9 -x godwit-guard
+	at strasbourg pkill -9 -n -x godwit
+	end_migration
+	[ "$status" = 137 ]
+	run at strasbourg godwit migrate mem tuebingen
+	[ "$status" = 3 ]
+	assert_says "godwit recover"
+	run at strasbourg godwit recover
+	[ "$status" = 0 ]
+	assert_says "mem runs here again"
+	run at strasbourg godwit recover
+	assert_says "nothing is to be recovered"
+}
+
 @test "garbage on the agent's port" {
 	at strasbourg sh -c 'head -c 100000 /dev/urandom | timeout 5 socat -t 1 - TCP:tuebingen:7342 || true'
 	at strasbourg sh -c 'printf GODWIT01AAAAAAAAAAAAAAAA | timeout 5 socat -t 1 - TCP:tuebingen:7342 || true'

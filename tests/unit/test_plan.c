@@ -6,8 +6,8 @@
 #define MB 1000000ull
 #define MS 1000000ull
 
-static const struct plan_limits hybrid = {.max_downtime_ns = 10 * MS, .max_rounds = 30, .hybrid = true};
-static const struct plan_limits pre = {.max_downtime_ns = 10 * MS, .max_rounds = 30};
+static const struct plan_limits hybrid = {.enough_ns = 10 * MS, .max_rounds = 30, .hybrid = true};
+static const struct plan_limits pre = {.enough_ns = 10 * MS, .max_downtime_ns = 200 * MS, .max_rounds = 30};
 
 /* Plays rounds of a container that writes @dirty bytes a second over a link of @link bytes a second,
  * never more than @working_set of them; returns how many rounds the plan wanted. */
@@ -74,9 +74,23 @@ static void writing_faster_than_the_link_ends_the_copy(void **state)
 	assert_true(p.dirty_rate > p.rate);
 }
 
+/* As a game server at 60 Hz does. */
+static void a_remainder_that_stays_the_same_but_is_small_is_fine(void **state)
+{
+	const struct plan_round r[] = {
+		{.bytes = 60 * MB, .ns = 300 * MS, .left = 4 * MB},
+		{.bytes = 4 * MB, .ns = 20 * MS, .left = 4 * MB},
+		{.bytes = 4 * MB, .ns = 20 * MS, .left = 4 * MB},
+	};
+
+	(void)state;
+	assert_int_equal(plan_next(r, 1, &pre).step, PLAN_COPY);
+	assert_int_equal(plan_next(r, 3, &pre).step, PLAN_FREEZE);
+}
+
 static void rounds_are_limited(void **state)
 {
-	const struct plan_limits few = {.max_downtime_ns = 1, .max_rounds = 4, .hybrid = true};
+	const struct plan_limits few = {.max_rounds = 4, .hybrid = true};
 	struct plan p;
 
 	(void)state;
@@ -116,6 +130,7 @@ int main(void)
 		cmocka_unit_test(steady_writing_shrinks_until_it_fits),
 		cmocka_unit_test(a_small_working_set_fits_at_once),
 		cmocka_unit_test(writing_faster_than_the_link_ends_the_copy),
+		cmocka_unit_test(a_remainder_that_stays_the_same_but_is_small_is_fine),
 		cmocka_unit_test(rounds_are_limited),
 		cmocka_unit_test(one_burst_does_not_end_the_copy),
 		cmocka_unit_test(tiny_rounds_say_nothing_about_the_link),
