@@ -14,11 +14,6 @@ static void apply(pid_t tid, bool gives_way)
 	setpriority(PRIO_PROCESS, (id_t)tid, gives_way ? GIVES_WAY : 0);
 }
 
-void thread_give_way(void)
-{
-	apply(gettid(), true);
-}
-
 void thread_priority_begin(struct thread_priority *p)
 {
 	atomic_store(&p->tid, gettid());

@@ -20,6 +20,3 @@ void thread_priority_begin(struct thread_priority *p);
 
 /* Takes effect at once, or when the thread begins. */
 void thread_priority_set(struct thread_priority *p, bool gives_way);
-
-/* For a thread that always does: called by itself. */
-void thread_give_way(void);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/map.h"
+#include "mem/codec.h"
 #include "mem/store.h"
 #include "mem/view.h"
 
@@ -17,7 +18,8 @@
 #define VIEWS_MAX 65536
 #define STEP_PAGES 64	   /* installed at once: the lock is held no longer than that takes */
 #define AROUND_PAGES 32	   /* installed with a page that was touched, on either side */
-#define WISH_PAGES 16	   /* asked for with a page that was touched */
+#define WISH_PAGES 16	   /* asked for with a page that was touched, */
+#define WISH_PAGES_MAX CODEC_CHUNK_PAGES /* and up to that many when faults follow each other */
 #define MESSAGES 16	   /* read at once from a userfaultfd */
 #define SAMPLES 8192	   /* of fault latencies, the newest */
 #define WAITS_MAX 1024	   /* faults timed at a time */
@@ -37,6 +39,8 @@ struct pager_view {
 	struct view view;
 	int uffd; /* owned; -1 when it lacks nothing any more or its process has ended */
 	size_t cursor; /* of pager_step() in the pending blocks */
+	uint64_t wish_end; /* where the last wish ended: a fault there goes on */
+	uint32_t window;   /* pages to ask for */
 };
 
 /* A fault whose page was asked for. */
@@ -672,10 +676,22 @@ static int serve_zero(const struct pager_view *w, uint64_t addr)
 	return r == -ESRCH || r == -ENOENT ? 0 : r;
 }
 
-static struct pager_wish make_wish(
-	const struct pager *p, const struct pager_view *w, struct block *b, uint64_t original)
+/* Before the opening a page alone; then more and more, as long as faults follow each other. */
+static uint32_t wish_window(const struct pager *p, struct pager_view *w, uint64_t original)
 {
-	uint32_t i = page_in_block(original), n = 0, max = p->open ? WISH_PAGES : 1;
+	if (!p->open)
+		return 1;
+	if (original != w->wish_end || w->window == 0)
+		w->window = WISH_PAGES;
+	else if (w->window < WISH_PAGES_MAX)
+		w->window *= 2;
+	return w->window;
+}
+
+static struct pager_wish make_wish(
+	const struct pager *p, struct pager_view *w, struct block *b, uint64_t original)
+{
+	uint32_t i = page_in_block(original), n = 0, max = wish_window(p, w, original);
 
 	while (n < max && i + n < BLOCK_PAGES && !page_bit(&b->asked, i + n) &&
 		!page_bit(&b->have, i + n) && !page_bit(&b->zero, i + n) &&
@@ -683,6 +699,7 @@ static struct pager_wish make_wish(
 		page_bit_set(&b->asked, i + n);
 		n++;
 	}
+	w->wish_end = original + PAGES_TO_BYTES(n);
 	return (struct pager_wish){.vpid = w->image->vpid, .pages = n, .addr = original};
 }
 

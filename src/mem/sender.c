@@ -27,6 +27,7 @@ struct stream {
 	struct sender *sender;
 	size_t index;
 	pthread_t thread;
+	struct thread_priority priority;
 	bool started, idle; /* idle: under the lock */
 	struct page_sink sink;
 	struct codec *codec;
@@ -250,8 +251,7 @@ static void *run_stream(void *arg)
 	const struct job *j;
 	int r = 0;
 
-	/* Whoever waits, waits for CRIU or for the container: bulk is what the rest is used for. */
-	thread_give_way();
+	thread_priority_begin(&t->priority);
 	while (r == 0 && (j = next_job(t)))
 		r = do_job(t, j, &e);
 	if (was_stopped(t->sender))
@@ -266,6 +266,7 @@ static int stream_start(struct stream *t)
 {
 	t->codec = codec_new();
 	t->chunk = malloc(PAGES_TO_BYTES(CODEC_CHUNK_PAGES));
+	thread_priority_set(&t->priority, true);
 	if (!t->codec || !t->chunk || pthread_create(&t->thread, NULL, run_stream, t) != 0)
 		return -ENOMEM;
 	t->started = true;
@@ -400,6 +401,12 @@ void sender_pause(struct sender *s, bool on)
 	s->paused = on;
 	pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
+}
+
+void sender_hurry(struct sender *s)
+{
+	for (size_t i = 0; i < s->n_streams; i++)
+		thread_priority_set(&s->streams[i].priority, false);
 }
 
 int sender_event_fd(const struct sender *s)

@@ -65,6 +65,10 @@ void sender_finish(struct sender *s);
 /* Holds the streams between two chunks, to leave the link to something more urgent. */
 void sender_pause(struct sender *s, bool on);
 
+/* The streams give way to everything else on the host, such as CRIU and the container; from now on
+ * they don't: somebody waits for what they send. */
+void sender_hurry(struct sender *s);
+
 /* Readable when every stream has ended or one has failed. Owned by the sender. */
 int sender_event_fd(const struct sender *s);
 

@@ -646,6 +646,7 @@ static int run_drain(void *ctx, struct err *e)
 	struct msg m = MSG_INIT;
 	int r;
 
+	sender_hurry(s->sender);
 	report_phase(s->report, "drain", "it runs there; the rest of the memory follows");
 	r = wait_message(s, MSG_DRAINED, &m, e);
 	s->drained = clock_now();
