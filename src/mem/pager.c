@@ -751,8 +751,9 @@ static int serve_message(struct pager *p, struct pager_view *w, const struct uff
 	case UFFD_EVENT_REMOVE:
 	case UFFD_EVENT_UNMAP:
 		return view_drop(&w->view, m->arg.remove.start, m->arg.remove.end);
+	default:
+		return 0;
 	}
-	return 0;
 }
 
 static struct pager_view *find_view(struct pager *p, int uffd)

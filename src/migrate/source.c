@@ -130,7 +130,7 @@ static int take_message(struct source *s, struct msg *m, struct err *e)
 		return r;
 	if (m->type == MSG_PROGRESS) {
 		msg_done(m);
-		m->type = 0;
+		m->type = MSG_NONE;
 		show_progress(s);
 	}
 	return 0;
@@ -143,7 +143,7 @@ static int on_control(void *ctx, struct err *e)
 	struct msg m;
 	int r = take_message(s, &m, e);
 
-	if (r < 0 || m.type == 0)
+	if (r < 0 || m.type == MSG_NONE)
 		return r;
 	r = err_set(e, ERR_PEER, EPROTO, "%s sent %s out of order", s->control.peer,
 		msg_name(m.type));
@@ -169,7 +169,7 @@ static int wait_message(struct source *s, enum msg_type type, struct msg *ret, s
 			return r;
 		if (ret->type == type)
 			return 0;
-		if (ret->type == 0)
+		if (ret->type == MSG_NONE)
 			continue;
 		r = err_set(e, ERR_PEER, EPROTO, "%s sent %s instead of %s", s->control.peer,
 			msg_name(ret->type), msg_name(type));

@@ -74,7 +74,7 @@ static int take_abort(struct channel *c, const struct msg_abort *a, struct err *
 int channel_recv(struct channel *c, struct msg *ret, uint64_t deadline, struct err *e)
 {
 	uint8_t header[FRAME_HEADER];
-	enum msg_type type = 0;
+	enum msg_type type = MSG_NONE;
 	size_t len;
 	void *payload;
 	int r;

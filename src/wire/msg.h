@@ -30,6 +30,7 @@
 #define MSG_DIGEST_LEN 32
 
 enum msg_type {
+	MSG_NONE = 0, /* never on the wire */
 	MSG_HELLO = 1,
 	MSG_OFFER = 2,
 	MSG_VERDICTS = 3,
