@@ -224,6 +224,23 @@ static int tls_read(struct transport *t, void *buf, size_t len, uint64_t deadlin
 	return 0;
 }
 
+/* In TLS 1.3 a client is connected before the server has judged its key: its first write may fail
+ * because of an alert that it has not read yet, and that says why. */
+static int explain_write(struct transport *t, int r, struct err *e)
+{
+	uint8_t byte;
+	size_t n;
+	int ret;
+
+	if (r != -EPIPE && r != -ECONNRESET)
+		return r;
+	ERR_clear_error();
+	ret = SSL_read_ex(t->ssl, &byte, 1, &n);
+	return ret != 1 && SSL_get_error(t->ssl, ret) == SSL_ERROR_SSL
+		? peer_error(t, SSL_ERROR_SSL, "sending", e)
+		: r;
+}
+
 static int tls_write(struct transport *t, const void *buf, size_t len, uint64_t deadline, struct err *e)
 {
 	const uint8_t *p = buf;
@@ -242,7 +259,7 @@ static int tls_write(struct transport *t, const void *buf, size_t len, uint64_t 
 		}
 		r = tls_wait(t, r, deadline, "sending", e);
 		if (r < 0)
-			return r;
+			return explain_write(t, r, e);
 	}
 	return 0;
 }
