@@ -13,11 +13,11 @@ moves() {
 	sleep 1
 	save_state
 	for mode in "${modes[@]}"; do
-		migrate $from $to "$name" --mode "$mode"
+		migrate $from $to "$name" --mode "$mode" --max-downtime 60000
 		[ "$status" = 0 ] || { echo "$output"; return 1; }
 		sleep "$pause"
 		lab workload check $to "$name"
-		migrate $to $from "$name" --mode "$mode"
+		migrate $to $from "$name" --mode "$mode" --max-downtime 60000
 		[ "$status" = 0 ] || { echo "$output"; return 1; }
 		sleep "$pause"
 		lab workload check $from "$name"
