@@ -100,14 +100,6 @@ end_migration() {
 	assert_says "could not restore"
 }
 
-@test "CRIU is killed on the source while it dumps" {
-	start_migration --mode post
-	wait_phase freeze
-	at strasbourg pkill -9 -x criu
-	end_migration
-	[ "$status" = 1 ]
-}
-
 @test "a second migration of the same container is refused" {
 	start_migration --mode stop
 	wait_phase freeze
