@@ -123,6 +123,37 @@ int ranges_difference(const struct ranges *a, const struct ranges *b, struct ran
 	return 0;
 }
 
+int ranges_unite(struct ranges *into, const struct ranges *other)
+{
+	int e = 0;
+
+	for (size_t i = 0; e == 0 && i < other->n; i++)
+		e = ranges_add(into, other->v[i].start, other->v[i].end);
+	return e;
+}
+
+int ranges_remove(struct ranges *from, const struct ranges *other)
+{
+	struct ranges rest = RANGES_INIT;
+	int e = ranges_difference(from, other, &rest);
+
+	if (e < 0) {
+		ranges_done(&rest);
+		return e;
+	}
+	ranges_done(from);
+	*from = rest;
+	return 0;
+}
+
+int ranges_intersection(const struct ranges *a, const struct ranges *b, struct ranges *ret)
+{
+	_cleanup_ranges_ struct ranges outside = RANGES_INIT;
+	int e = ranges_difference(a, b, &outside);
+
+	return e < 0 ? e : ranges_difference(a, &outside, ret);
+}
+
 const struct range *ranges_find(const struct ranges *r, uint64_t addr)
 {
 	size_t at = first_reaching(r, addr + 1);

@@ -44,6 +44,13 @@ int ranges_subtract(struct ranges *r, uint64_t start, uint64_t end);
 /* ret = a without b; ret must be empty and not alias either. */
 int ranges_difference(const struct ranges *a, const struct ranges *b, struct ranges *ret);
 
+/* into = into and other; into = into without other. */
+int ranges_unite(struct ranges *into, const struct ranges *other);
+int ranges_remove(struct ranges *from, const struct ranges *other);
+
+/* ret = what is in both; ret must be empty and not alias either. */
+int ranges_intersection(const struct ranges *a, const struct ranges *b, struct ranges *ret);
+
 /* The range that contains @addr, or NULL. */
 const struct range *ranges_find(const struct ranges *r, uint64_t addr);
 

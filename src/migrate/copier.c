@@ -44,38 +44,6 @@ static struct copied *copied_of(struct copier *c, uint32_t vpid)
 	return &c->v[c->n++];
 }
 
-static int unite(struct ranges *into, const struct ranges *other)
-{
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < other->n; i++)
-		r = ranges_add(into, other->v[i].start, other->v[i].end);
-	return r;
-}
-
-static int subtract(struct ranges *from, const struct ranges *other)
-{
-	struct ranges rest = RANGES_INIT;
-	int r = ranges_difference(from, other, &rest);
-
-	if (r < 0) {
-		ranges_done(&rest);
-		return r;
-	}
-	ranges_done(from);
-	*from = rest;
-	return 0;
-}
-
-/* ret (empty) = a and b */
-static int intersect(const struct ranges *a, const struct ranges *b, struct ranges *ret)
-{
-	_cleanup_ranges_ struct ranges outside = RANGES_INIT;
-	int r = ranges_difference(a, b, &outside);
-
-	return r < 0 ? r : ranges_difference(a, &outside, ret);
-}
-
 static int note_written(struct copier *c, const struct tracker_scan *s)
 {
 	int r = 0;
@@ -89,7 +57,7 @@ static int note_written(struct copier *c, const struct tracker_scan *s)
 		if (!m)
 			return -ENOMEM;
 		m->process = s->v[i].process;
-		r = unite(&m->dirty, &s->v[i].written);
+		r = ranges_unite(&m->dirty, &s->v[i].written);
 	}
 	return r;
 }
@@ -128,10 +96,9 @@ int copier_send(struct copier *c, struct err *e)
 		int r = m->process ? sender_push(c->sender, m->process, &m->dirty, true) : 0;
 
 		if (r == 0)
-			r = unite(&m->sent, &m->dirty);
+			r = ranges_unite(&m->sent, &m->dirty);
 		if (r < 0)
 			return err_sys(e, -r, "memory of process %u", m->vpid);
-		c->early_bytes += ranges_bytes(&m->dirty);
 		ranges_done(&m->dirty);
 	}
 	c->rounds++;
@@ -142,11 +109,11 @@ int copier_send(struct copier *c, struct err *e)
 static int forget_stale(struct copier *c, struct copied *m)
 {
 	_cleanup_ranges_ struct ranges stale = RANGES_INIT;
-	int r = intersect(&m->sent, &m->dirty, &stale);
+	int r = ranges_intersection(&m->sent, &m->dirty, &stale);
 
 	if (r == 0 && stale.n > 0)
 		r = sender_forget(c->sender, m->vpid, &stale);
-	return r < 0 ? r : subtract(&m->sent, &stale);
+	return r < 0 ? r : ranges_remove(&m->sent, &stale);
 }
 
 static int send_now(struct copier *c, const struct process *p)
@@ -160,13 +127,13 @@ static int send_now(struct copier *c, const struct process *p)
 	r = c->tracker ? process_executable(p, &executable)
 		       : process_populated(p, false, &m->dirty);
 	if (r == 0)
-		r = subtract(&m->dirty, &executable);
+		r = ranges_remove(&m->dirty, &executable);
 	/* Among it may be what was written before the freeze and unmapped since: not lazy, so no one
 	 * will miss it. */
 	if (r == 0)
 		r = sender_push(c->sender, p, &m->dirty, true);
 	if (r == 0)
-		r = unite(&m->sent, &m->dirty);
+		r = ranges_unite(&m->sent, &m->dirty);
 	ranges_done(&m->dirty);
 	return r;
 }

@@ -29,7 +29,6 @@ struct copier {
 	struct copied *v; /* owned */
 	size_t n;
 	struct space space; /* of the frozen processes */
-	uint64_t early_bytes; /* sent while it ran */
 	unsigned rounds;
 };
 

@@ -72,6 +72,36 @@ static void difference_matches_the_model(void **state)
 	}
 }
 
+static void sets_match_the_model(void **state)
+{
+	(void)state;
+	srandom(3);
+	for (int round = 0; round < 200; round++) {
+		_cleanup_ranges_ struct ranges a = RANGES_INIT, b = RANGES_INIT, both = RANGES_INIT;
+		bool in_a[SPACE] = {0}, in_b[SPACE] = {0}, model[SPACE];
+
+		for (int i = 0; i < 10; i++) {
+			uint64_t at = (uint64_t)random() % (SPACE - 20);
+
+			ranges_add(i % 2 ? &a : &b, at, at + 1 + (uint64_t)random() % 19);
+		}
+		for (uint64_t i = 0; i < SPACE; i++) {
+			in_a[i] = ranges_find(&a, i);
+			in_b[i] = ranges_find(&b, i);
+			model[i] = in_a[i] && in_b[i];
+		}
+		assert_int_equal(ranges_intersection(&a, &b, &both), 0);
+		assert_equals_model(&both, model);
+		assert_int_equal(ranges_unite(&both, &a), 0);
+		assert_equals_model(&both, in_a);
+		assert_int_equal(ranges_unite(&both, &b), 0);
+		assert_int_equal(ranges_remove(&both, &a), 0);
+		for (uint64_t i = 0; i < SPACE; i++)
+			model[i] = in_b[i] && !in_a[i];
+		assert_equals_model(&both, model);
+	}
+}
+
 static void edges(void **state)
 {
 	_cleanup_ranges_ struct ranges r = RANGES_INIT;
@@ -95,6 +125,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(random_changes_match_the_model),
 		cmocka_unit_test(difference_matches_the_model),
+		cmocka_unit_test(sets_match_the_model),
 		cmocka_unit_test(edges),
 	};
 
