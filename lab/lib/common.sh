@@ -3,9 +3,11 @@
 # What every part of the lab needs: places, sites, messages, waiting.
 
 CACHE=${GODWIT_CACHE:-/var/cache/godwit}
-STATE=/run/godwit-lab
+# Several labs can be up side by side, each by its name.
+LAB_NAME=${GODWIT_LAB:-godwit-lab}
+STATE=/run/$LAB_NAME
 REPO=$(cd "$LAB/.." && pwd)
-INTERNET=godwit-internet
+INTERNET=$LAB_NAME-internet
 WAN=198.51.100
 LAN=10.10.0
 FLOATING=$LAN.100

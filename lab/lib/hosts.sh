@@ -54,7 +54,7 @@ host_start() {
 	host_pid "$name" >/dev/null && return
 	rm -rf "$dir"
 	mkdir -p "$dir/srv"
-	cg=$(cgroup_root)/godwit-lab/$name
+	cg=$(cgroup_root)/$LAB_NAME/$name
 	mkdir -p "$cg"
 	(
 		echo 0 >"$cg/cgroup.procs"
@@ -77,7 +77,7 @@ host_ready() {
 # Ends a host: its pid namespace goes with its init.
 host_stop() {
 	local dir=$STATE/hosts/$1 cg pid
-	cg=$(cgroup_root)/godwit-lab/$1
+	cg=$(cgroup_root)/$LAB_NAME/$1
 	pid=$(cat "$dir/outer" 2>/dev/null) && kill -9 "$pid" 2>/dev/null
 	[ -e "$cg/cgroup.kill" ] && echo 1 >"$cg/cgroup.kill"
 	wait_for 10 cgroup_empty "$cg" || say "host $1 has processes left"

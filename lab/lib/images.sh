@@ -8,7 +8,7 @@ HOST_IMAGE=$CACHE/host-4
 GAME_IMAGE=$CACHE/game-2
 PLAYER_IMAGE=$CACHE/player-2
 DATA_IMAGE=$CACHE/nexuiz-1
-TOOLS=$CACHE/tools
+TOOLS=$REPO/build/lab-tools
 
 LAB_PACKAGES=(mmdebstrap iproute2 util-linux jq gcc libc6-dev openssl zip unzip ethtool procps bsdextrautils)
 

@@ -13,18 +13,15 @@ internet_up() {
 	in_internet ip link set inet0 up
 }
 
-# wire HOST INTERFACE PORT: a cable from a host's new interface to a new port here.
+# wire HOST INTERFACE PORT: a cable from a host's new interface to a new port of the internet.
 wire() {
-	local pid
-	pid=$(host_pid "$1")
-	ip link add "$3" type veth peer name "$2" netns "$pid"
+	ip -n "$INTERNET" link add "$3" type veth peer name "$2" netns "$(host_pid "$1")"
 }
 
 site_net_up() {
 	local site=$1 n other
 	n=$(site_number "$site")
 	wire "$site" wan0 "w-$n"
-	ip link set "w-$n" netns "$INTERNET"
 	in_internet ip link set "w-$n" master inet0 up
 	in_host "$site" sh -e <<-E
 		ip link set wan0 up
@@ -87,8 +84,7 @@ tunnel_ready() {
 player_net_up() {
 	local pid
 	pid=$(host_pid player)
-	ip link add lan-p type veth peer name eth0 netns "$pid"
-	ip link set lan-p netns "$(host_pid "$(first_site)")"
+	nsenter -t "$(host_pid "$(first_site)")" -n ip link add lan-p type veth peer name eth0 netns "$pid"
 	in_host "$(first_site)" ip link set lan-p master br0 up
 	in_host player ip link set eth0 up
 	in_host player ip addr add "$LAN.50/24" dev eth0
