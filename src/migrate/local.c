@@ -14,7 +14,7 @@
 #include "migrate/signals.h"
 #include "migrate/stage.h"
 #include "migrate/verdicts.h"
-#include "net/address.h"
+#include "net/floating.h"
 #include "sync/digest.h"
 
 #include <errno.h>
@@ -34,30 +34,6 @@ static bool always(const void *ctx)
 {
 	(void)ctx;
 	return true;
-}
-
-/* The floating address of a container, if it has one, with its socket for announcements. */
-struct floating {
-	struct address address;
-	bool is_set, changed;
-	int announcer; /* owned */
-};
-
-static int floating_init(struct floating *f, const char *annotation, struct err *e)
-{
-	int r;
-
-	f->announcer = -1;
-	if (!annotation)
-		return 0;
-	r = address_parse(annotation, &f->address, e);
-	if (r < 0)
-		return r;
-	f->announcer = address_announcer(&f->address);
-	if (f->announcer < 0)
-		return err_sys(e, -f->announcer, "socket for announcements");
-	f->is_set = true;
-	return 0;
 }
 
 /* --- checkpoint ------------------------------------------------------------------------------- */
@@ -174,10 +150,7 @@ static void checkpoint_unprepare(void *ctx)
 	struct checkpoint *c = ctx;
 
 	dump_revoke(&c->dump);
-	if (c->floating.changed) {
-		address_add(&c->floating.address);
-		address_announce(&c->floating.address, c->floating.announcer);
-	}
+	floating_revoke(&c->floating);
 	if (c->made_dir)
 		dir_remove(c->o->dir);
 	journal_end(&c->journal);
@@ -215,13 +188,10 @@ static int checkpoint_finish(void *ctx, struct err *e)
 	struct checkpoint *c = ctx;
 	int r = 0;
 
-	if (c->floating.is_set && !c->o->leave_running) {
-		c->floating.changed = true;
-		r = address_remove(&c->floating.address);
-	}
-	if (r < 0)
-		return err_sys(e, -r, "removing %s", c->floating.address.text);
-	r = dump_finish(&c->dump, e);
+	if (!c->o->leave_running)
+		r = floating_release(&c->floating, e);
+	if (r == 0)
+		r = dump_finish(&c->dump, e);
 	if (r == 0)
 		journal_end(&c->journal);
 	return r;
@@ -231,7 +201,7 @@ static void checkpoint_done(struct checkpoint *c)
 {
 	dump_done(&c->dump);
 	container_facts_done(&c->facts);
-	fd_close(&c->floating.announcer);
+	floating_done(&c->floating);
 	signals_done(&c->signals);
 	guard_done(&c->guard);
 	if (c->manifest)
@@ -258,7 +228,7 @@ int checkpoint_run(const struct checkpoint_options *o, struct report *report, st
 	c->report = report;
 	c->dump = DUMP_INIT;
 	c->guard = GUARD_INIT;
-	c->floating.announcer = -1;
+	c->floating = FLOATING_INIT;
 	c->started = clock_now();
 	c->manifest = calloc(1, sizeof(*c->manifest));
 	r = c->manifest ? signals_watch(&c->signals, &c->waiter, e)
@@ -356,12 +326,8 @@ static int restore_images(void *ctx, struct err *e)
 	r = workplace_enter(e);
 	if (r == 0)
 		r = restore_prepare(&l->restore, NULL, l->config.criu_config, e);
-	if (r == 0 && l->floating.is_set) {
-		l->floating.changed = true;
-		r = address_add(&l->floating.address);
-		if (r < 0)
-			err_sys(e, -r, "adding %s", l->floating.address.text);
-	}
+	if (r == 0)
+		r = floating_take(&l->floating, e);
 	if (r == 0)
 		r = restore_start(&l->restore, &o, NULL, &l->waiter, e);
 	if (r == 0)
@@ -374,8 +340,7 @@ static void unrestore(void *ctx)
 	struct local_restore *l = ctx;
 
 	restore_revoke(&l->restore);
-	if (l->floating.changed)
-		address_remove(&l->floating.address);
+	floating_revoke(&l->floating);
 }
 
 static int restore_announce(void *ctx, struct err *e)
@@ -384,7 +349,7 @@ static int restore_announce(void *ctx, struct err *e)
 	int r = restore_finish(&l->restore, &l->waiter, e);
 
 	for (int i = 0; i < ANNOUNCEMENTS && r == 0 && l->floating.is_set; i++) {
-		address_announce(&l->floating.address, l->floating.announcer);
+		floating_announce(&l->floating);
 		r = waiter_wait(&l->waiter, -1, deadline_in_ms(ANNOUNCE_MS << i), e);
 		r = r == -ETIMEDOUT ? 0 : r;
 	}
@@ -407,7 +372,7 @@ int restore_run(const char *dir, struct report *report, struct err *e)
 	l->dir = dir;
 	l->report = report;
 	l->restore = RESTORE_INIT;
-	l->floating.announcer = -1;
+	l->floating = FLOATING_INIT;
 	l->manifest = calloc(1, sizeof(*l->manifest));
 	if (!l->manifest)
 		r = err_sys(e, ENOMEM, "restore");
@@ -423,7 +388,7 @@ int restore_run(const char *dir, struct report *report, struct err *e)
 	}
 	restore_done(&l->restore);
 	oci_config_done(&l->config);
-	fd_close(&l->floating.announcer);
+	floating_done(&l->floating);
 	signals_done(&l->signals);
 	if (l->manifest)
 		manifest_done(l->manifest);

@@ -16,7 +16,6 @@
 #include "criu/images.h"
 #include "criu/workplace.h"
 #include "mem/sender.h"
-#include "mem/plan.h"
 #include "migrate/bulk.h"
 #include "migrate/copier.h"
 #include "migrate/dump.h"
@@ -24,12 +23,13 @@
 #include "migrate/images.h"
 #include "migrate/journal.h"
 #include "migrate/link.h"
+#include "migrate/offer.h"
+#include "migrate/rounds.h"
 #include "migrate/signals.h"
 #include "migrate/stage.h"
 #include "migrate/verdicts.h"
 #include "migrate/wait.h"
-#include "net/address.h"
-#include "sync/digest.h"
+#include "net/floating.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -43,9 +43,6 @@
 #define SILENCE_MS 20000 /* the target reports at least every second */
 #define SEND_MS 600000
 #define EXPLAIN_MS 500
-#define PROGRESS_MS 100
-#define ROUNDS_MAX 30
-#define ENOUGH_MS 10ull /* a fraction of what CRIU's part of the freeze takes */
 #define GIVE_UP_MS 2000 /* for the target to confirm that it has stopped */
 
 enum owner { OWNER_HERE, OWNER_UNKNOWN, OWNER_THERE };
@@ -57,9 +54,7 @@ struct source {
 
 	struct host_facts host;
 	struct container_facts facts;
-	struct address address;
-	int announcer; /* owned */
-	bool has_address, address_removed;
+	struct floating floating;
 
 	struct identity identity;
 	struct peers peers;
@@ -111,8 +106,9 @@ static uint64_t total_pages(const struct source *s)
 	return BYTES_TO_PAGES(s->facts.memory_bytes);
 }
 
-static void show_progress(struct source *s)
+static void show_progress(void *ctx)
 {
+	struct source *s = ctx;
 	struct sender_stats st = s->sender ? sender_stats(s->sender) : (struct sender_stats){0};
 	uint64_t done = st.pages + st.zero_pages;
 
@@ -213,14 +209,7 @@ static int check_here(struct source *s, struct err *e)
 	check_container(&s->facts, l);
 	r = verdicts_report(l, NULL, s->report, e);
 	free(l);
-	if (r < 0 || !s->facts.config.address)
-		return r;
-	s->has_address = true;
-	r = address_parse(s->facts.config.address, &s->address, e);
-	if (r < 0)
-		return r;
-	s->announcer = address_announcer(&s->address);
-	return s->announcer < 0 ? err_sys(e, -s->announcer, "socket for announcements") : 0;
+	return r < 0 ? r : floating_init(&s->floating, s->facts.config.address, e);
 }
 
 static int connect_target(struct source *s, struct err *e)
@@ -235,40 +224,6 @@ static int connect_target(struct source *s, struct err *e)
 		return r;
 	s->connected = true;
 	return waiter_add(&s->waiter, transport_fd(s->control.transport), on_control, s);
-}
-
-static int send_offer(struct source *s, struct err *e)
-{
-	const struct container_facts *f = &s->facts;
-	struct msg_listener listeners[LISTENERS_MAX];
-	struct msg_offer m = {
-		.mode = (uint8_t)s->o->mode,
-		.streams = (uint8_t)s->o->streams,
-		.flags = (s->o->dry_run ? OFFER_DRY_RUN : 0) |
-			 (f->has_file_locks ? OFFER_FILE_LOCKS : 0),
-		.container = msg_string(f->c.id),
-		.bundle = msg_string(f->c.bundle),
-		.config = {f->config_text, f->config_len},
-		.arch = msg_string(s->host.arch),
-		.kernel = msg_string(s->host.kernel),
-		.runc_version = msg_string(s->host.runc_version),
-		.criu_version = version_number(s->host.criu_version),
-		.cpu_features = msg_string(s->host.cpu_features),
-		.memory_bytes = f->memory_bytes,
-		.listeners = {listeners, f->n_listeners},
-	};
-	int r = digest_tree(f->config.rootfs, m.rootfs_digest, e);
-
-	if (r < 0)
-		return r;
-	memcpy(m.id, s->id, MSG_ID_LEN);
-	for (size_t i = 0; i < f->n_listeners; i++) {
-		listeners[i] = (struct msg_listener){.protocol = f->listeners[i].protocol,
-			.family = f->listeners[i].family,
-			.port = f->listeners[i].port};
-		memcpy(listeners[i].address, f->listeners[i].address, 16);
-	}
-	return send_control(s, MSG_OFFER, &m, e);
 }
 
 static int run_check(void *ctx, struct err *e)
@@ -290,7 +245,8 @@ static int run_check(void *ctx, struct err *e)
 	if (r == 0)
 		r = connect_target(s, e);
 	if (r == 0)
-		r = send_offer(s, e);
+		r = offer_send(&s->control, s->id, s->o, &s->host, &s->facts,
+			deadline_in_ms(SILENCE_MS), e);
 	if (r == 0)
 		r = verdicts_receive(
 			&s->control, deadline_in_ms(CHECK_MS), s->token, s->report, e);
@@ -388,60 +344,6 @@ static void undo_prepare(void *ctx)
 
 /* --- copy ------------------------------------------------------------------------------------- */
 
-/* Until all that is queued has been sent. */
-static int wait_sent(struct source *s, struct err *e)
-{
-	for (;;) {
-		int r = waiter_wait(&s->waiter, sender_idle_fd(s->sender),
-			deadline_in_ms(PROGRESS_MS), e);
-
-		show_progress(s);
-		if (r != -ETIMEDOUT || err_is_set(e))
-			return r;
-	}
-}
-
-static int give_up(struct source *s, const struct plan *p, struct err *e)
-{
-	char link[32], writing[32];
-
-	err_set(e, ERR_REFUSED, ETIME,
-		"%s: the container writes %s/s, the link moves %s/s", p->reason,
-		human_bytes((uint64_t)p->dirty_rate, writing), human_bytes((uint64_t)p->rate, link));
-	(void)s;
-	return err_remedy(e, "use mode hybrid, or allow more by --max-downtime");
-}
-
-/* Round by round, while the container runs, until the plan says stop. */
-static int copy_rounds(struct source *s, struct err *e)
-{
-	struct plan_round rounds[ROUNDS_MAX];
-	const struct plan_limits limits = {
-		.enough_ns = ENOUGH_MS * NSEC_PER_MSEC,
-		.max_downtime_ns = s->o->max_downtime_ms * NSEC_PER_MSEC,
-		.max_rounds = ROUNDS_MAX,
-		.hybrid = s->o->mode == MODE_HYBRID,
-	};
-	struct plan p = {.step = PLAN_COPY};
-	uint64_t left;
-	int r = copier_look(&s->copier, &left, e);
-
-	for (size_t n = 0; r == 0 && p.step == PLAN_COPY; n++) {
-		uint64_t start = clock_now();
-
-		rounds[n].bytes = left;
-		r = copier_send(&s->copier, e);
-		if (r == 0)
-			r = wait_sent(s, e);
-		rounds[n].ns = clock_now() - start;
-		if (r == 0)
-			r = copier_look(&s->copier, &left, e);
-		rounds[n].left = left;
-		p = plan_next(rounds, n + 1, &limits);
-	}
-	return r == 0 && p.step == PLAN_GIVE_UP ? give_up(s, &p, e) : r;
-}
-
 static int run_copy(void *ctx, struct err *e)
 {
 	struct source *s = ctx;
@@ -462,7 +364,17 @@ static int run_copy(void *ctx, struct err *e)
 		return r;
 	report_phase(s->report, "copy", "its memory goes over while it runs");
 	s->copy_start = clock_now();
-	r = copy_rounds(s, e);
+	r = rounds_run(&(struct rounds){
+		.copier = &s->copier,
+		.sender = s->sender,
+		.waiter = &s->waiter,
+		.limits = {
+			.max_downtime_ns = s->o->max_downtime_ms * NSEC_PER_MSEC,
+			.hybrid = s->o->mode == MODE_HYBRID,
+		},
+		.show = show_progress,
+		.ctx = s,
+	}, e);
 	s->copy_end = clock_now();
 	return explain(s, r, e);
 }
@@ -534,17 +446,14 @@ static int push_all(struct source *s, struct err *e)
 }
 
 /* Before the target restores: two hosts must never answer for it. */
-static int remove_address(struct source *s, struct err *e)
+static int release_address(struct source *s, struct err *e)
 {
-	int r = 0;
+	int r;
 
 	s->address_at = clock_now();
-	if (s->has_address) {
-		s->address_removed = true;
-		r = address_remove(&s->address);
-	}
+	r = floating_release(&s->floating, e);
 	s->address_gone = clock_now();
-	return r < 0 ? err_sys(e, -r, "removing %s", s->address.text) : 0;
+	return r;
 }
 
 static uint64_t phase_ns(const struct msg_phases *m, const char *name)
@@ -564,7 +473,7 @@ static int run_send(void *ctx, struct err *e)
 	int r;
 
 	report_phase(s->report, "send", "images and memory go over, the target restores");
-	r = remove_address(s, e);
+	r = release_address(s, e);
 	if (r == 0)
 		r = answerer_start(&s->urgent, &s->copier.space, &s->answerer, e);
 	if (r < 0)
@@ -598,10 +507,7 @@ static void undo_send(void *ctx)
 	while (channel_recv(&s->control, &m, deadline, NULL) == 0)
 		msg_done(&m);
 	s->connected = false;
-	if (!s->address_removed)
-		return;
-	address_add(&s->address);
-	address_announce(&s->address, s->announcer);
+	floating_revoke(&s->floating);
 }
 
 /* --- commit ----------------------------------------------------------------------------------- */
@@ -766,7 +672,7 @@ static void source_done(struct source *s)
 	container_facts_done(&s->facts);
 	signals_done(&s->signals);
 	guard_done(&s->guard);
-	fd_close(&s->announcer);
+	floating_done(&s->floating);
 	free(s);
 }
 
@@ -782,7 +688,8 @@ int source_run(const struct source_options *o, struct report *report, struct err
 	s->why = e;
 	s->started = clock_now();
 	s->dump = DUMP_INIT;
-	s->signals.fd = s->announcer = -1;
+	s->floating = FLOATING_INIT;
+	s->signals.fd = -1;
 	s->guard = GUARD_INIT;
 	s->owner = OWNER_HERE;
 	r = getrandom(s->id, sizeof(s->id), 0) == sizeof(s->id) ? 0 : err_sys(e, errno, "random id");

@@ -11,7 +11,6 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "check/check.h"
 #include "criu/images.h"
 #include "criu/workplace.h"
 #include "mem/server.h"
@@ -20,11 +19,13 @@
 #include "migrate/guard.h"
 #include "migrate/images.h"
 #include "migrate/journal.h"
+#include "migrate/offer.h"
 #include "migrate/restore.h"
 #include "migrate/signals.h"
 #include "migrate/stage.h"
+#include "migrate/verdicts.h"
 #include "migrate/wait.h"
-#include "net/address.h"
+#include "net/floating.h"
 
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -68,9 +69,7 @@ struct target {
 	struct waiter waiter;
 	struct signals signals;
 	int timer;
-	struct address address;
-	int announcer; /* owned */
-	bool has_address, address_added;
+	struct floating floating;
 	struct restore restore;
 	struct pager *pager;
 	struct server *server;
@@ -179,69 +178,12 @@ static void keep_offer(struct target *t, const struct msg_offer *m)
 	t->memory_bytes = m->memory_bytes;
 }
 
-static void check(struct target *t, const struct msg_offer *m, struct verdicts *ret)
-{
-	struct listener listeners[LISTENERS_MAX];
-	const struct msg_listener *theirs = m->listeners.v;
-	struct host_facts *here = calloc(1, sizeof(*here));
-	struct offered o = {
-		.id = t->container,
-		.bundle = t->bundle,
-		.config_text = m->config.p,
-		.config_len = m->config.len,
-		.rootfs_digest = m->rootfs_digest,
-		.arch = msg_text(&m->arch),
-		.cpu_features = msg_text(&m->cpu_features),
-		.criu_version = m->criu_version,
-		.memory_bytes = m->memory_bytes,
-		.listeners = listeners,
-		.n_listeners = m->listeners.n,
-	};
-
-	for (size_t i = 0; i < o.n_listeners; i++) {
-		listeners[i] = (struct listener){.protocol = theirs[i].protocol,
-			.family = theirs[i].family,
-			.port = theirs[i].port};
-		memcpy(listeners[i].address, theirs[i].address, 16);
-	}
-	if (here) {
-		host_facts_read(here);
-		check_offer(&o, here, ret);
-	} else {
-		verdict_add(ret, "memory", CHECK_NO, NULL, "no memory on the target");
-	}
-	free(here);
-}
-
 /* An offer that passed the checks has a configuration that is the same here. */
 static int keep_config(struct target *t, const struct msg_offer *m, struct err *e)
 {
 	int r = oci_config_parse(m->config.p, m->config.len, t->bundle, &t->config, e);
 
-	if (r < 0 || !t->config.address)
-		return r;
-	t->has_address = true;
-	r = address_parse(t->config.address, &t->address, e);
-	if (r < 0)
-		return r;
-	t->announcer = address_announcer(&t->address);
-	return t->announcer < 0 ? err_sys(e, -t->announcer, "socket for announcements") : 0;
-}
-
-static int send_verdicts(struct target *t, const struct verdicts *l, struct err *e)
-{
-	struct msg_verdict out[VERDICTS_MAX];
-	struct msg_verdicts m = {.list = {out, l->n}};
-
-	memcpy(m.token, t->token, MSG_ID_LEN);
-	for (size_t i = 0; i < l->n; i++)
-		out[i] = (struct msg_verdict){
-			.level = (uint8_t)l->v[i].level,
-			.name = msg_string(l->v[i].name),
-			.reason = msg_string(l->v[i].reason),
-			.remedy = msg_string(l->v[i].remedy),
-		};
-	return send_control(t, MSG_VERDICTS, &m, e);
+	return r < 0 ? r : floating_init(&t->floating, t->config.address, e);
 }
 
 /* 1 when it ends with the verdicts: refused, or a dry run. */
@@ -255,14 +197,14 @@ static int judge(struct target *t, const struct msg_offer *m, struct err *e)
 		return err_sys(e, ENOMEM, "checks");
 	keep_offer(t, m);
 	say(t, "offered, %llu MB", (unsigned long long)(m->memory_bytes / 1000000));
-	check(t, m, l);
+	offer_check(m, l);
 	ends = !verdicts_allow(l) || (t->flags & OFFER_DRY_RUN);
 	if (!ends)
 		r = keep_config(t, m, e);
 	if (r == 0 && !ends)
 		r = door_open(&t->door, t->token, e);
 	if (r == 0)
-		r = send_verdicts(t, l, e);
+		r = verdicts_send(&t->control, l, t->token, deadline_in_ms(SILENCE_MS), e);
 	if (ends)
 		say(t, "%s", verdicts_allow(l) ? "checked only" : "refused");
 	free(l);
@@ -279,7 +221,7 @@ static int answer_check(struct target *t, struct err *e)
 	if (l && here) {
 		host_facts_read(here);
 		check_host(here, l);
-		r = send_verdicts(t, l, e);
+		r = verdicts_send(&t->control, l, t->token, deadline_in_ms(SILENCE_MS), e);
 	} else {
 		r = err_sys(e, ENOMEM, "checks");
 	}
@@ -573,12 +515,9 @@ static int add_address(struct target *t, struct err *e)
 	uint64_t start = clock_now();
 	int r;
 
-	if (!t->has_address)
-		return 0;
-	t->address_added = true;
-	r = address_add(&t->address);
+	r = floating_take(&t->floating, e);
 	t->address_ns = clock_now() - start;
-	return r < 0 ? err_sys(e, -r, "adding %s", t->address.text) : 0;
+	return r;
 }
 
 /* CRIU touches memory while it restores: by then nothing stale may be in the store. */
@@ -633,9 +572,7 @@ static void undo_receive(void *ctx)
 	struct target *t = ctx;
 
 	restore_revoke(&t->restore);
-	if (t->address_added)
-		address_remove(&t->address);
-	t->address_added = false;
+	floating_revoke(&t->floating);
 }
 
 /* --- restore ---------------------------------------------------------------------------------- */
@@ -699,8 +636,7 @@ static int run_commit(void *ctx, struct err *e)
 		return r;
 	t->owner = true;
 	t->signals.ignore = true;
-	if (t->has_address)
-		address_announce(&t->address, t->announcer);
+	floating_announce(&t->floating);
 	say(t, "runs here");
 	return send_phases(t, MSG_RUNNING, e);
 }
@@ -712,12 +648,12 @@ static int announce_again(struct target *t, struct err *e)
 {
 	uint64_t wait_ms = 50;
 
-	for (int i = 0; i < 4 && t->has_address; i++, wait_ms *= 2) {
+	for (int i = 0; i < 4 && t->floating.is_set; i++, wait_ms *= 2) {
 		int r = waiter_wait(&t->waiter, -1, deadline_in_ms(wait_ms), e);
 
 		if (r < 0 && r != -ETIMEDOUT)
 			return r;
-		address_announce(&t->address, t->announcer);
+		floating_announce(&t->floating);
 	}
 	return 0;
 }
@@ -820,7 +756,7 @@ static void target_done(struct target *t)
 	signals_done(&t->signals);
 	guard_done(&t->guard);
 	fd_close(&t->timer);
-	fd_close(&t->announcer);
+	floating_done(&t->floating);
 	free(t);
 }
 
@@ -847,7 +783,8 @@ int target_run(struct transport *transport, const struct identity *self, struct 
 	t->door = DOOR_INIT;
 	t->restore = RESTORE_INIT;
 	t->guard = GUARD_INIT;
-	t->signals.fd = t->timer = t->announcer = -1;
+	t->floating = FLOATING_INIT;
+	t->signals.fd = t->timer = -1;
 	t->has_key = transport_fingerprint(transport, t->peer_key);
 	channel_init(&t->control, transport, CHANNEL_CONTROL, false);
 	if (getrandom(t->token, sizeof(t->token), 0) == sizeof(t->token))

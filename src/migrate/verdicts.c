@@ -29,6 +29,23 @@ int verdicts_report(const struct verdicts *l, const char *who, struct report *r,
 	return err_remedy(e, "%s", no->remedy);
 }
 
+int verdicts_send(struct channel *c, const struct verdicts *l,
+	const uint8_t token[static MSG_ID_LEN], uint64_t deadline, struct err *e)
+{
+	struct msg_verdict out[VERDICTS_MAX];
+	struct msg_verdicts m = {.list = {out, l->n}};
+
+	memcpy(m.token, token, MSG_ID_LEN);
+	for (size_t i = 0; i < l->n; i++)
+		out[i] = (struct msg_verdict){
+			.level = (uint8_t)l->v[i].level,
+			.name = msg_string(l->v[i].name),
+			.reason = msg_string(l->v[i].reason),
+			.remedy = msg_string(l->v[i].remedy),
+		};
+	return channel_send(c, MSG_VERDICTS, &m, deadline, e);
+}
+
 int verdicts_receive(struct channel *c, uint64_t deadline, uint8_t ret_token[static MSG_ID_LEN],
 	struct report *report, struct err *e)
 {

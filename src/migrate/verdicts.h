@@ -9,6 +9,9 @@
 /* Shows all verdicts, of the host @who unless NULL; the first "no" becomes the error. */
 int verdicts_report(const struct verdicts *l, const char *who, struct report *r, struct err *e);
 
+int verdicts_send(struct channel *c, const struct verdicts *l,
+	const uint8_t token[static MSG_ID_LEN], uint64_t deadline, struct err *e);
+
 /* Takes a peer's VERDICTS and does the same with them; its token in @ret_token. */
 int verdicts_receive(struct channel *c, uint64_t deadline, uint8_t ret_token[static MSG_ID_LEN],
 	struct report *report, struct err *e);

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/rounds.h"
+
+#include "base/clock.h"
+#include "report/report.h"
+
+#include <errno.h>
+
+#define PROGRESS_MS 100
+
+/* Until all that is queued has been sent. */
+static int wait_sent(const struct rounds *r, struct err *e)
+{
+	for (;;) {
+		int n = waiter_wait(r->waiter, sender_idle_fd(r->sender),
+			deadline_in_ms(PROGRESS_MS), e);
+
+		r->show(r->ctx);
+		if (n != -ETIMEDOUT || err_is_set(e))
+			return n;
+	}
+}
+
+static int give_up(const struct plan *p, struct err *e)
+{
+	char link[32], writing[32];
+
+	err_set(e, ERR_REFUSED, ETIME, "%s: the container writes %s/s, the link moves %s/s",
+		p->reason, human_bytes((uint64_t)p->dirty_rate, writing),
+		human_bytes((uint64_t)p->rate, link));
+	return err_remedy(e, "use mode hybrid, or allow more by --max-downtime");
+}
+
+/* Sends what is known to be written, and looks what has been written meanwhile. */
+static int one_round(const struct rounds *r, struct plan_round *round, struct err *e)
+{
+	uint64_t start = clock_now();
+	int n = copier_send(r->copier, e);
+
+	if (n == 0)
+		n = wait_sent(r, e);
+	round->ns = clock_now() - start;
+	return n < 0 ? n : copier_look(r->copier, &round->left, e);
+}
+
+int rounds_run(const struct rounds *r, struct err *e)
+{
+	struct plan_round rounds[PLAN_ROUNDS_MAX];
+	struct plan p = {.step = PLAN_COPY};
+	uint64_t left;
+	int n = copier_look(r->copier, &left, e);
+
+	for (size_t i = 0; n == 0 && p.step == PLAN_COPY; i++) {
+		rounds[i] = (struct plan_round){.bytes = left};
+		n = one_round(r, &rounds[i], e);
+		left = rounds[i].left;
+		if (n == 0)
+			p = plan_next(rounds, i + 1, &r->limits);
+	}
+	return n == 0 && p.step == PLAN_GIVE_UP ? give_up(&p, e) : n;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "base/err.h"
+#include "mem/plan.h"
+#include "mem/sender.h"
+#include "migrate/copier.h"
+#include "migrate/wait.h"
+
+/* Copies a running container's memory round by round until the plan says stop. */
+
+struct rounds {
+	struct copier *copier;
+	struct sender *sender;
+	struct waiter *waiter;
+	struct plan_limits limits;
+	void (*show)(void *ctx); /* called now and then: progress */
+	void *ctx;
+};
+
+/* 0 when it is time to freeze; ERR_REFUSED when copying leads nowhere. */
+int rounds_run(const struct rounds *r, struct err *e);
