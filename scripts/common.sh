@@ -6,7 +6,7 @@ REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 # shellcheck disable=SC2034  # used where this is sourced
 BUILD_PACKAGES=(gcc libc6-dev meson ninja-build pkg-config libssl-dev libzstd-dev libjansson-dev
-	libmnl-dev libinih-dev protobuf-c-compiler libprotobuf-c-dev libsystemd-dev zlib1g-dev scdoc)
+	libmnl-dev libinih-dev protobuf-c-compiler libprotobuf-c-dev libsystemd-dev libarchive-dev scdoc)
 
 die() {
 	printf '%s: %s\n' "$(basename "$0")" "$*" >&2

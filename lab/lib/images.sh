@@ -4,7 +4,7 @@
 #
 # Each has a recipe version: raise it when what is made changes, and it is made anew.
 
-HOST_IMAGE=$CACHE/host-4
+HOST_IMAGE=$CACHE/host-5
 GAME_IMAGE=$CACHE/game-2
 PLAYER_IMAGE=$CACHE/player-2
 DATA_IMAGE=$CACHE/nexuiz-1
@@ -56,7 +56,7 @@ make_image() {
 fill_host() {
 	debootstrap minbase forky "criu,runc,openvpn,keepalived,iproute2,iputils-ping,procps,nftables,openssl,\
 tar,gzip,rsync,tini,openssh-server,openssh-client,jq,strace,libssl3t64,libzstd1,libjansson4,libmnl0,\
-libinih1,libprotobuf-c1,libsystemd0,redis-server,redis-tools,socat,iputils-arping" "$1"
+libinih1,libprotobuf-c1,libsystemd0,libarchive13t64,redis-server,redis-tools,socat,iputils-arping" "$1"
 }
 
 fill_game() {

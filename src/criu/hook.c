@@ -24,7 +24,7 @@ extern const unsigned char hook_program_start[], hook_program_end[];
 static int listen_at(const char *path)
 {
 	struct sockaddr_un at = {.sun_family = AF_UNIX};
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
 		return -errno;
@@ -55,20 +55,25 @@ void hooks_done(struct hooks *h)
 	fd_close(&h->listener);
 }
 
-/* The name ends with a zero byte. */
-static int read_action(struct hook_call *c)
+static void end_call(struct hook_call *c)
 {
-	uint64_t deadline = deadline_in_ms(CALL_TIMEOUT_MS);
+	for (size_t i = 0; i < c->n_fds; i++)
+		fd_close(&c->fds[i]);
+	c->n_fds = 0;
+	fd_close(&c->fd);
+}
 
-	for (size_t i = 0; i < sizeof(c->action); i++) {
-		int r = fd_read_all(c->fd, &c->action[i], 1, deadline);
+/* One message: a name that ends with a zero byte, and descriptors maybe. */
+static int read_call(struct hook_call *c)
+{
+	size_t n_fds = sizeof(c->fds) / sizeof(c->fds[0]);
+	int r = fd_wait(c->fd, POLLIN, deadline_in_ms(CALL_TIMEOUT_MS));
+	ssize_t n = r < 0 ? r : fd_recv(c->fd, c->action, sizeof(c->action), c->fds, &n_fds);
 
-		if (r < 0)
-			return r;
-		if (c->action[i] == '\0')
-			return 0;
-	}
-	return -EMSGSIZE;
+	if (n < 0)
+		return (int)n;
+	c->n_fds = n_fds;
+	return n > 0 && c->action[n - 1] == '\0' ? 0 : -EBADMSG;
 }
 
 int hooks_next(struct hooks *h, struct hook_call *ret, uint64_t deadline, struct err *e)
@@ -81,9 +86,9 @@ int hooks_next(struct hooks *h, struct hook_call *ret, uint64_t deadline, struct
 	ret->fd = accept4(h->listener, NULL, NULL, SOCK_CLOEXEC);
 	if (ret->fd < 0)
 		return err_sys(e, errno, "call from CRIU");
-	r = read_action(ret);
+	r = read_call(ret);
 	if (r < 0) {
-		fd_close(&ret->fd);
+		end_call(ret);
 		return err_sys(e, -r, "call from CRIU's action script");
 	}
 	return 0;
@@ -97,5 +102,5 @@ void hook_answer(struct hook_call *c, bool yes)
 		return;
 	/* If it can't be written the program sees the end of the connection: no. */
 	fd_write_all(c->fd, &answer, 1, deadline_in_ms(CALL_TIMEOUT_MS));
-	fd_close(&c->fd);
+	end_call(c);
 }

@@ -3,6 +3,8 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /*
@@ -25,6 +27,8 @@ struct hooks {
 struct hook_call {
 	int fd; /* owned: CRIU waits until it is answered or closed */
 	char action[HOOK_ACTION_MAX]; /* "post-dump" and so on */
+	int fds[2]; /* owned: what came along */
+	size_t n_fds;
 };
 
 #define HOOKS_INIT ((struct hooks){.listener = -1})

@@ -8,9 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
+
+#include "criu/call.h"
 
 static const char *const wanted[] = {
 	"pre-dump", "post-dump", "status-ready", "pre-restore", "post-restore", "post-resume", NULL,
@@ -26,20 +25,12 @@ static int is_wanted(const char *action)
 
 int main(int argc, char **argv)
 {
-	struct sockaddr_un at = {.sun_family = AF_UNIX};
 	const char *action = getenv("CRTOOLS_SCRIPT_ACTION");
-	char answer = 'n';
-	int fd;
+	char path[256];
 
 	if (argc < 1 || !action || !is_wanted(action))
 		return 0;
-	if (snprintf(at.sun_path, sizeof(at.sun_path), "%s.sock", argv[0]) >=
-		(int)sizeof(at.sun_path))
+	if (snprintf(path, sizeof(path), "%s.sock", argv[0]) >= (int)sizeof(path))
 		return 1;
-	fd = socket(AF_UNIX, SOCK_STREAM, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&at, sizeof(at)) < 0)
-		return 1;
-	if (write(fd, action, strlen(action) + 1) < 0 || read(fd, &answer, 1) != 1)
-		return 1;
-	return answer == 'y' ? 0 : 1;
+	return call_godwit(path, action, NULL, 0) == 0 ? 0 : 1;
 }

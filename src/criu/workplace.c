@@ -19,8 +19,7 @@
 #define OUR_CONFIG WORKPLACE_DIR "/criu.conf"
 #define CONFIG_MAX 65536
 
-/* gzip_program.c and tar_program.c, see this directory's meson.build. */
-extern const unsigned char gzip_program_start[], gzip_program_end[];
+/* tar_program.c, see this directory's meson.build. */
 extern const unsigned char tar_program_start[], tar_program_end[];
 
 int workplace_enter(struct err *e)
@@ -40,10 +39,7 @@ int workplace_enter(struct err *e)
 	if (mkdir(WORKPLACE_IMAGES, 0700) < 0 || mkdir(WORKPLACE_CRIU, 0700) < 0 ||
 		mkdir(WORKPLACE_PROGRAMS, 0700) < 0)
 		return err_sys(e, errno, "directories in %s", WORKPLACE_DIR);
-	r = file_write_program(WORKPLACE_PROGRAMS "/gzip", gzip_program_start, gzip_program_end);
-	if (r == 0)
-		r = file_write_program(
-			WORKPLACE_PROGRAMS "/tar", tar_program_start, tar_program_end);
+	r = file_write_program(WORKPLACE_PROGRAMS "/tar", tar_program_start, tar_program_end);
 	return r < 0 ? err_sys(e, -r, "programs in %s", WORKPLACE_DIR) : 0;
 }
 

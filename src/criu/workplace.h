@@ -15,7 +15,7 @@
 #define WORKPLACE_DIR "/run/godwit/work"
 #define WORKPLACE_IMAGES WORKPLACE_DIR "/images"
 #define WORKPLACE_CRIU WORKPLACE_DIR "/criu"
-#define WORKPLACE_PROGRAMS WORKPLACE_DIR "/bin" /* found before others: gzip_program.c, tar_program.c */
+#define WORKPLACE_PROGRAMS WORKPLACE_DIR "/bin" /* found before others: tar_program.c */
 
 /* Enters a new mount namespace with an empty workplace, which takes memory as it fills. The process
  * must have one thread only. */

@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #define VIEWS_MAX 65536
@@ -55,6 +56,7 @@ struct pager {
 	struct map images; /* vpid -> struct image, owned */
 	struct pager_view **views; /* owned */
 	size_t n_views, cap_views, step_view;
+	int wake; /* borrowed: the server's, or -1 */
 	bool open;
 	bool unsettled; /* something in the store may be installable */
 	struct wait waits[WAITS_MAX];
@@ -77,6 +79,7 @@ int pager_new(uint64_t max_bytes, struct pager **ret, struct err *e)
 		return err_sys(e, -r, "page store of %llu MiB",
 			(unsigned long long)(max_bytes >> 20));
 	}
+	p->wake = -1;
 	pthread_mutex_init(&p->lock, NULL);
 	*ret = p;
 	return 0;
@@ -516,6 +519,19 @@ static int new_view(struct pager *p, struct image *m, const struct view *like, i
 	return r;
 }
 
+void pager_set_wake(struct pager *p, int eventfd)
+{
+	pthread_mutex_lock(&p->lock);
+	p->wake = eventfd;
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void wake_server(struct pager *p)
+{
+	if (p->wake >= 0)
+		eventfd_write(p->wake, 1);
+}
+
 int pager_add_view(struct pager *p, uint32_t vpid, int uffd, struct err *e)
 {
 	struct image *m;
@@ -531,6 +547,7 @@ int pager_add_view(struct pager *p, uint32_t vpid, int uffd, struct err *e)
 		r = new_view(p, m, &m->lazy, uffd);
 		if (r < 0)
 			err_sys(e, -r, "view of process %u", vpid);
+		wake_server(p);
 	}
 	pthread_mutex_unlock(&p->lock);
 	return r;
@@ -541,6 +558,7 @@ void pager_open(struct pager *p)
 	pthread_mutex_lock(&p->lock);
 	p->open = true;
 	p->unsettled = true;
+	wake_server(p);
 	pthread_mutex_unlock(&p->lock);
 }
 

@@ -61,6 +61,10 @@ void pager_drop_others(struct pager *p);
  * its view is added. */
 int pager_expect(struct pager *p, uint32_t vpid, const struct ranges *lazy);
 
+/* Who serves the views wants to know when there is a new one, or more to do: an eventfd, borrowed, -1
+ * for none. */
+void pager_set_wake(struct pager *p, int eventfd);
+
 /* The view of a restored process; takes over @uffd also on failure. */
 int pager_add_view(struct pager *p, uint32_t vpid, int uffd, struct err *e);
 

@@ -149,9 +149,11 @@ int server_start(const struct server_config *c, struct server **ret, struct err 
 	s->config = *c;
 	s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	pager_set_wake(s->config.pager, s->wake);
 	pthread_mutex_init(&s->lock, NULL);
 	r = s->wake < 0 || s->event < 0 ? EMFILE : pthread_create(&s->thread, NULL, run, s);
 	if (r != 0) {
+		pager_set_wake(s->config.pager, -1);
 		fd_close(&s->wake);
 		fd_close(&s->event);
 		free(s);
@@ -164,11 +166,6 @@ int server_start(const struct server_config *c, struct server **ret, struct err 
 int server_event_fd(const struct server *s)
 {
 	return s->event;
-}
-
-void server_wake(struct server *s)
-{
-	eventfd_write(s->wake, 1);
 }
 
 void server_give_way(struct server *s, bool on)
@@ -195,8 +192,9 @@ void server_free(struct server *s)
 	pthread_mutex_lock(&s->lock);
 	s->stop = true;
 	pthread_mutex_unlock(&s->lock);
-	server_wake(s);
+	eventfd_write(s->wake, 1);
 	pthread_join(s->thread, NULL);
+	pager_set_wake(s->config.pager, -1);
 	fd_close(&s->wake);
 	fd_close(&s->event);
 	pthread_mutex_destroy(&s->lock);

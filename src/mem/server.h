@@ -32,14 +32,11 @@ struct server_config {
 
 struct server;
 
-/* Starts the thread; @c is copied, what it points to must outlive the server. */
+/* Starts the thread, which the pager wakes from then on; @c is copied, what it points to must outlive the server. */
 int server_start(const struct server_config *c, struct server **ret, struct err *e);
 
 /* Readable when the pager is done or the server has failed. Owned by the server. */
 int server_event_fd(const struct server *s);
-
-/* Makes the thread look at the pager again: a view was added, or it was opened. */
-void server_wake(struct server *s);
 
 /* Lets it give way to other processes on this host, as long as nothing runs that could fault. */
 void server_give_way(struct server *s, bool on);

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "criu/tmpfs.h"
 #include "criu/images.h"
 #include "criu/workplace.h"
 #include "oci/cgroup.h"
@@ -72,13 +73,15 @@ static int wait_hook(struct dump *d, const char *action, uint64_t deadline, stru
 {
 	int r = waiter_add(w, d->runc.pidfd, runc_ended, d);
 
-	if (r == 0)
-		r = waiter_wait(w, hooks_fd(&d->hooks), deadline, e);
+	do {
+		if (r == 0)
+			r = waiter_wait(w, hooks_fd(&d->hooks), deadline, e);
+		if (r == 0)
+			r = hooks_next(&d->hooks, ret, deadline, e);
+	} while (r == 0 && tmpfs_take(ret));
 	waiter_remove(w, d->runc.pidfd);
 	if (r == -ETIMEDOUT && !err_is_set(e))
 		return err_set(e, ERR_LOCAL, ETIMEDOUT, "CRIU did not reach %s in time", action);
-	if (r == 0)
-		r = hooks_next(&d->hooks, ret, deadline, e);
 	if (r < 0 || strcmp(ret->action, action) == 0)
 		return r;
 	hook_answer(ret, false);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "criu/tmpfs.h"
 #include "criu/images.h"
 #include "criu/workplace.h"
 #include "migrate/images.h"
@@ -101,7 +102,8 @@ static int wait_hook(struct restore *r, const char *action, uint64_t deadline, s
 				action);
 		if (n < 0 || strcmp(ret->action, action) == 0)
 			return n;
-		hook_answer(ret, true);
+		if (!tmpfs_take(ret))
+			hook_answer(ret, true);
 	}
 }
 

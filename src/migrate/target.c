@@ -26,6 +26,7 @@
 #include "migrate/verdicts.h"
 #include "migrate/wait.h"
 #include "net/floating.h"
+#include "oci/cgroup_warm.h"
 
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -71,6 +72,7 @@ struct target {
 	int timer;
 	struct floating floating;
 	struct restore restore;
+	struct cgroup_warmer warmer;
 	struct pager *pager;
 	struct server *server;
 	struct channel urgent;
@@ -132,12 +134,22 @@ static int on_control(void *ctx, struct err *e)
 	return r;
 }
 
+/* A cut says that the source stands still: CRIU will be at work here in a moment. */
 static int on_receiver(void *ctx, struct err *e)
 {
-	eventfd_t v;
-	int r = receiver_result(ctx, e);
+	struct target *t = ctx;
+	int r = 0;
 
-	eventfd_read(receiver_event_fd(ctx), &v);
+	for (unsigned i = 0; r == 0 && i < t->streams; i++) {
+		eventfd_t v;
+
+		if (!t->receivers[i])
+			continue;
+		eventfd_read(receiver_event_fd(t->receivers[i]), &v);
+		r = receiver_result(t->receivers[i], e);
+		if (receiver_is_cut(t->receivers[i]) && t->restore.gate_at == 0)
+			cgroup_warm_start(&t->warmer);
+	}
 	return r;
 }
 
@@ -318,7 +330,7 @@ static int accept_channel(struct target *t, struct err *e)
 	r = receiver_start(&c, t->pager, slot, e);
 	if (r < 0)
 		return r;
-	waiter_add(&t->waiter, receiver_event_fd(*slot), on_receiver, *slot);
+	waiter_add(&t->waiter, receiver_event_fd(*slot), on_receiver, t);
 	return 0;
 }
 
@@ -504,7 +516,6 @@ static int start_server(struct target *t, struct err *e)
 	r = server_start(&c, &t->server, e);
 	if (r < 0)
 		return r;
-	server_give_way(t->server, true);
 	return waiter_add(&t->waiter, server_event_fd(t->server), on_server, t);
 }
 
@@ -531,7 +542,7 @@ static int wait_cuts(struct target *t, struct err *e)
 			if (r == -ETIMEDOUT && !err_is_set(e))
 				return err_set(e, ERR_PEER, ETIMEDOUT, "a bulk stream has no cut");
 			if (r == 0)
-				r = on_receiver(t->receivers[i], e);
+				r = on_receiver(t, e);
 			if (r < 0)
 				return r;
 		}
@@ -610,8 +621,10 @@ static int run_restore(void *ctx, struct err *e)
 
 	if (r < 0)
 		return r;
+	cgroup_warm_stop(&t->warmer);
+	/* From here on it installs all that is there, while CRIU wants the processor to end. */
+	server_give_way(t->server, true);
 	pager_open(t->pager);
-	server_wake(t->server);
 	if (t->mode == MODE_STOP || t->mode == MODE_PRE)
 		r = wait_all_installed(t, DEADLINE_NEVER, e);
 	return r < 0 ? r : send_phases(t, MSG_RESTORED, e);
@@ -745,6 +758,7 @@ static void target_done(struct target *t)
 	for (size_t i = 0; i < SENDER_STREAMS_MAX; i++)
 		receiver_free(t->receivers[i]);
 	server_free(t->server);
+	cgroup_warm_stop(&t->warmer);
 	channel_done(&t->urgent);
 	channel_done(&t->control);
 	restore_done(&t->restore);
@@ -782,6 +796,7 @@ int target_run(struct transport *transport, const struct identity *self, struct 
 	t->self = self;
 	t->door = DOOR_INIT;
 	t->restore = RESTORE_INIT;
+	t->warmer = CGROUP_WARMER_INIT;
 	t->guard = GUARD_INIT;
 	t->floating = FLOATING_INIT;
 	t->signals.fd = t->timer = -1;

@@ -38,33 +38,64 @@ static int find_mount(char *ret, size_t size)
 	return r;
 }
 
-int cgroup_of(pid_t pid, char *ret, size_t size)
+/* The path of a process below the hierarchy's mount, of cgroup version 2: "0::PATH" (cgroups(7)). */
+static int read_path(pid_t pid, char *ret, size_t size)
 {
 	_cleanup_free_ char *text = NULL;
-	char path[64], mount[PATH_MAX];
-	char *line;
+	char path[64];
+	const char *line;
+	size_t len;
 	int r;
 
-	ret[0] = '\0';
 	snprintf(path, sizeof(path), "/proc/%d/cgroup", pid);
 	r = file_read(path, FILE_MAX_BYTES, &text, NULL);
-	if (r == 0)
-		r = find_mount(mount, sizeof(mount));
 	if (r < 0)
 		return r;
 	line = strncmp(text, "0::", 3) == 0 ? text : strstr(text, "\n0::");
 	if (!line)
 		return -ENOENT;
 	line = strchr(line, ':') + 2;
-	line[strcspn(line, "\n")] = '\0';
-	/* The hierarchy's own root is not a container's cgroup. */
-	if (strcmp(line, "/") == 0 || strncmp(line, "/..", 3) == 0)
-		return -ENOENT;
-	if (snprintf(ret, size, "%s%s", mount, line) >= (int)size) {
-		ret[0] = '\0';
+	len = strcspn(line, "\n");
+	if (len >= size)
 		return -ENAMETOOLONG;
-	}
+	memcpy(ret, line, len);
+	ret[len] = '\0';
 	return 0;
+}
+
+static int join(const char *mount, const char *path, char *ret, size_t size)
+{
+	return snprintf(ret, size, "%s%s", mount, path) < (int)size ? 0 : -ENAMETOOLONG;
+}
+
+int cgroup_of(pid_t pid, char *ret, size_t size)
+{
+	char mount[PATH_MAX], path[PATH_MAX];
+	int r = read_path(pid, path, sizeof(path));
+
+	/* The hierarchy's own root is not a container's cgroup. */
+	if (r == 0 && (strcmp(path, "/") == 0 || strncmp(path, "/..", 3) == 0))
+		r = -ENOENT;
+	if (r == 0)
+		r = find_mount(mount, sizeof(mount));
+	if (r == 0)
+		r = join(mount, path, ret, size);
+	if (r < 0)
+		ret[0] = '\0';
+	return r;
+}
+
+int cgroup_own(char *ret, size_t size)
+{
+	char mount[PATH_MAX], path[PATH_MAX];
+	int r = read_path(getpid(), path, sizeof(path));
+
+	if (r == 0)
+		r = find_mount(mount, sizeof(mount));
+	if (r < 0)
+		return r;
+	/* Outside of our cgroup namespace: its root is all that can be seen. */
+	return join(mount, strncmp(path, "/..", 3) == 0 ? "" : path, ret, size);
 }
 
 static int poke(const char *dir, const char *file, const char *text)
@@ -183,21 +214,10 @@ int cgroup_kill(const char *dir, uint64_t deadline)
 
 void cgroup_remove_default(const char *id)
 {
-	_cleanup_free_ char *text = NULL;
-	char path[PATH_MAX], mount[PATH_MAX], *own;
+	char own[PATH_MAX], path[PATH_MAX];
 
-	if (file_read("/proc/self/cgroup", FILE_MAX_BYTES, &text, NULL) < 0 ||
-		find_mount(mount, sizeof(mount)) < 0)
-		return;
-	own = strncmp(text, "0::", 3) == 0 ? text : strstr(text, "\n0::");
-	if (!own)
-		return;
-	own = strchr(own, ':') + 2;
-	own[strcspn(own, "\n")] = '\0';
-	/* Outside of our cgroup namespace: runc begins at its root then. */
-	if (strncmp(own, "/..", 3) == 0)
-		own = "";
-	if (snprintf(path, sizeof(path), "%s%s/%s", mount, own, id) < (int)sizeof(path))
+	if (cgroup_own(own, sizeof(own)) == 0 &&
+		snprintf(path, sizeof(path), "%s/%s", own, id) < (int)sizeof(path))
 		rmdir(path);
 }
 

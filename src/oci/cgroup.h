@@ -11,6 +11,9 @@
  * failure @ret is "". */
 int cgroup_of(pid_t pid, char *ret, size_t size);
 
+/* The directory of our own cgroup, the root of our cgroup namespace if it is outside of that. */
+int cgroup_own(char *ret, size_t size);
+
 /* Freezes it and waits until the kernel says that all of it is. */
 int cgroup_freeze(const char *dir, uint64_t deadline);
 int cgroup_thaw(const char *dir);

@@ -7,11 +7,14 @@
 #include "criu/hook.h"
 #include "criu/images.h"
 #include "criu/lazy.h"
+#include "criu/tmpfs.h"
 #include "criu/workplace.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #define SOON deadline_in_ms(5000)
@@ -159,6 +162,139 @@ static void a_log_tells_its_last_errors(void **state)
 	scratch_remove(dir);
 }
 
+/* A tmpfs with what tar knows to keep. */
+static void fill_tree(const char *dir)
+{
+	struct timespec old[2] = {{.tv_sec = 1000000000}, {.tv_sec = 1000000000, .tv_nsec = 500}};
+	int d = open(dir, O_RDONLY | O_DIRECTORY), f;
+
+	scratch_file(dir, "file", "contents", 8);
+	assert_int_equal(fchmodat(d, "file", 04711, 0), 0);
+	assert_int_equal(utimensat(d, "file", old, 0), 0);
+	assert_int_equal(linkat(d, "file", d, "same", 0), 0);
+	assert_int_equal(mkdirat(d, "sub", 0750), 0);
+	assert_int_equal(symlinkat("../file", d, "sub/link"), 0);
+	assert_int_equal(mkfifoat(d, "fifo", 0600), 0);
+	f = openat(d, "sub/sparse", O_RDWR | O_CREAT, 0600);
+	assert_int_equal(pwrite(f, "x", 1, 5000000), 1);
+	close(f);
+	close(d);
+}
+
+/* GNU tar's own format has no fractions of a second. */
+static void check_tree(const char *dir, long nsec)
+{
+	char text[16] = "";
+	struct stat st, same;
+	int d = open(dir, O_RDONLY | O_DIRECTORY), f;
+
+	assert_int_equal(fstatat(d, "file", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 04711);
+	assert_int_equal(st.st_mtim.tv_sec, 1000000000);
+	assert_int_equal(st.st_mtim.tv_nsec, nsec);
+	assert_int_equal(fstatat(d, "same", &same, 0), 0);
+	assert_int_equal(st.st_ino, same.st_ino);
+	assert_int_equal(fstatat(d, "sub", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0750);
+	assert_int_equal(readlinkat(d, "sub/link", text, sizeof(text)), 7);
+	assert_int_equal(fstatat(d, "fifo", &st, 0), 0);
+	assert_true(S_ISFIFO(st.st_mode));
+	f = openat(d, "sub/sparse", O_RDONLY);
+	assert_int_equal(fstat(f, &st), 0);
+	assert_int_equal(st.st_size, 5000001);
+	assert_true(st.st_blocks < 1000);
+	assert_int_equal(pread(f, text, 2, 4999999), 2);
+	assert_memory_equal(text, "\0x", 2);
+	close(f);
+	close(d);
+}
+
+/* As CRIU starts it: a program of that name, a directory, the archive as input or output. */
+static int run_tar(const char *command, const char *dir, const char *file)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text), "exec tar --%s --gzip --directory %s %s %s %s", command, dir,
+		command[0] == 'c' ? "." : "", command[0] == 'c' ? ">" : "<", file);
+	return system(text);
+}
+
+static void a_tmpfs_is_packed_and_unpacked(void **state)
+{
+	char *from = scratch_make(), *to = scratch_make(), *files = scratch_make(), path[256];
+	int f, d = open(from, O_RDONLY | O_DIRECTORY);
+
+	(void)state;
+	fill_tree(from);
+	snprintf(path, sizeof(path), "%s/archive", files);
+	f = open(path, O_RDWR | O_CREAT, 0600);
+	assert_int_equal(tmpfs_pack(d, f), 0);
+	close(d);
+	assert_int_equal(chdir("/"), 0);
+	/* The real tar understands it, and the other way round. */
+	assert_int_equal(run_tar("extract", to, path), 0);
+	check_tree(to, 500);
+	dir_remove(to);
+	assert_int_equal(run_tar("create", from, path), 0);
+	assert_int_equal(mkdir(to, 0700), 0);
+	d = open(to, O_RDONLY | O_DIRECTORY);
+	assert_int_equal(lseek(f, 0, SEEK_SET), 0);
+	assert_int_equal(tmpfs_unpack(d, f), 0);
+	close(d);
+	close(f);
+	assert_int_equal(chdir("/"), 0);
+	check_tree(to, 0);
+	scratch_remove(from);
+	scratch_remove(to);
+	scratch_remove(files);
+}
+
+static void nothing_is_unpacked_elsewhere(void **state)
+{
+	static const char *const attacks[] = {
+		"mkdir in out && cd in && echo x >../escaped && tar -Pczf ../a ../escaped && rm ../escaped",
+		"mkdir in out && echo x >escaped && tar -Pczf a $PWD/escaped && rm escaped",
+		"mkdir -p in out t/d && echo x >t/d/escaped && ln -s .. l && tar -czf b.gz l && "
+		"tar -cf a.tar l && mv l l2 && mkdir l && echo x >l/escaped && tar -rf a.tar l/escaped && "
+		"gzip <a.tar >a && rm -r l",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(attacks) / sizeof(attacks[0]); i++) {
+		char *dir = scratch_make(), text[512], path[256];
+		int f, d;
+
+		snprintf(text, sizeof(text), "cd %s && %s", dir, attacks[i]);
+		assert_int_equal(system(text), 0);
+		snprintf(path, sizeof(path), "%s/a", dir);
+		f = open(path, O_RDONLY);
+		snprintf(path, sizeof(path), "%s/out", dir);
+		d = open(path, O_RDONLY | O_DIRECTORY);
+		assert_int_equal(tmpfs_unpack(d, f), -EIO);
+		assert_int_equal(chdir("/"), 0);
+		snprintf(path, sizeof(path), "%s/escaped", dir);
+		assert_int_equal(access(path, F_OK), -1);
+		close(f);
+		close(d);
+		scratch_remove(dir);
+	}
+}
+
+static void what_is_no_archive_is_refused(void **state)
+{
+	char *dir = scratch_make(), path[256];
+	int f, d = open(dir, O_RDONLY | O_DIRECTORY);
+
+	(void)state;
+	scratch_file(dir, "garbage", "\x1f\x8b garbage", 10);
+	snprintf(path, sizeof(path), "%s/garbage", dir);
+	f = open(path, O_RDONLY);
+	assert_int_equal(tmpfs_unpack(d, f), -EIO);
+	close(f);
+	close(d);
+	scratch_remove(dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -167,6 +303,9 @@ int main(void)
 		cmocka_unit_test(lazy_tasks_come_with_their_descriptor),
 		cmocka_unit_test(lazy_pages_are_read_from_a_real_image),
 		cmocka_unit_test(a_log_tells_its_last_errors),
+		cmocka_unit_test(a_tmpfs_is_packed_and_unpacked),
+		cmocka_unit_test(nothing_is_unpacked_elsewhere),
+		cmocka_unit_test(what_is_no_archive_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -232,7 +232,6 @@ static void touched_before_opening_gets_that_page_alone(void **state)
 	assert_int_equal(pager_stats(s.pager).pending, 598);
 	put_pages(&s, 0, 600);
 	pager_open(s.pager);
-	server_wake(s.server);
 	wait_done(&s);
 	for (uint32_t i = 0; i < 600; i++)
 		assert_true(is_page(s.mem + PAGES_TO_BYTES(i), i));
