@@ -22,6 +22,11 @@ uint64_t clock_wall(void)
 	return read_clock(CLOCK_REALTIME);
 }
 
+double clock_wall_of(uint64_t monotonic)
+{
+	return ((double)clock_wall() - (double)clock_now() + (double)monotonic) / NSEC_PER_SEC;
+}
+
 bool deadline_passed(uint64_t deadline)
 {
 	return deadline != DEADLINE_NEVER && clock_now() >= deadline;

@@ -26,6 +26,9 @@ static inline uint64_t deadline_in_ms(uint64_t ms)
 
 bool deadline_passed(uint64_t deadline);
 
+/* The wall clock of a monotonic time, in seconds since 1970, as of now. */
+double clock_wall_of(uint64_t monotonic);
+
 /* Remaining time as poll(2) wants it: rounded up to ms, 0 when passed, -1 for never. */
 int deadline_poll_ms(uint64_t deadline);
 

@@ -630,6 +630,8 @@ static void summarize(struct source *s)
 		.rounds = s->copier.rounds,
 		.copy_ms = clock_diff_ms(s->copy_start, s->copy_end),
 		.ok = true,
+		.frozen_at = clock_wall_of(d->freeze_start),
+		.running_at = clock_wall_of(s->running),
 		.total_ms = clock_diff_ms(s->started, clock_now()),
 		.freeze_ms = clock_diff_ms(d->freeze_start, s->running),
 		.drain_ms = clock_diff_ms(s->running, s->drained),

@@ -35,9 +35,13 @@ const char *human_bytes(uint64_t bytes, char ret[static 32])
 	return ret;
 }
 
+/* Every event says when it was, in seconds since 1970. */
 static void emit_json(struct report *r, json_t *object)
 {
-	char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(10));
+	char *text;
+
+	json_object_set_new(object, "time", json_real((double)clock_wall() / NSEC_PER_SEC));
+	text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(16));
 
 	if (text)
 		fprintf(r->out, "%s\n", text);
@@ -121,6 +125,23 @@ void report_progress(struct report *r, uint64_t done, uint64_t total)
 		draw_progress(r, now, done, total);
 }
 
+void report_round(struct report *r, const struct report_round *round)
+{
+	char a[32], b[32], text[128];
+
+	if (r->format == REPORT_JSON) {
+		emit_json(r, json_pack("{s:s, s:i, s:I, s:f, s:I, s:i}", "event", "round", "round",
+				     (int)round->number, "bytes", (json_int_t)round->bytes, "ms",
+				     round->ms, "left", (json_int_t)round->left, "throttle",
+				     (int)round->throttle));
+		return;
+	}
+	snprintf(text, sizeof(text), "round %u: %s in %.0f ms, %s written meanwhile%s", round->number,
+		human_bytes(round->bytes, a), round->ms, human_bytes(round->left, b),
+		round->throttle ? ", slowed down" : "");
+	report_note(r, text);
+}
+
 void report_note(struct report *r, const char *text)
 {
 	if (r->format == REPORT_SILENT)
@@ -165,10 +186,11 @@ static void summary_json(struct report *r, const struct summary *s)
 		json_array_append_new(parts,
 			json_pack("{s:s, s:f}", "name", s->parts[i].name, "ms", s->parts[i].ms));
 	emit_json(r,
-		json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:f, s:i, s:f, s:f, s:o, s:f, s:I, s:I, s:I, s:I, s:I, "
+		json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:f, s:f, s:f, s:i, s:f, s:f, s:o, s:f, s:I, s:I, s:I, s:I, s:I, "
 			  "s:f, s:f, s:I}",
 			"event", "report", "container", s->container, "from", s->from, "to", s->to,
-			"mode", s->mode, "ok", s->ok, "total_ms", s->total_ms, "rounds",
+			"mode", s->mode, "ok", s->ok, "frozen_at", s->frozen_at, "running_at",
+			s->running_at, "total_ms", s->total_ms, "rounds",
 			(int)s->rounds, "copy_ms", s->copy_ms, "freeze_ms",
 			s->freeze_ms, "freeze_parts", parts, "drain_ms", s->drain_ms, "bytes",
 			(json_int_t)s->bytes, "memory_bytes", (json_int_t)s->memory_bytes,

@@ -37,6 +37,17 @@ void report_check(struct report *r, const char *name, enum report_level level, c
 void report_phase(struct report *r, const char *phase, const char *text);
 /* Bytes; at most ten a second are shown. */
 void report_progress(struct report *r, uint64_t done, uint64_t total);
+
+/* A round of the copy. */
+struct report_round {
+	unsigned number;
+	uint64_t bytes;	  /* sent in it */
+	double ms;
+	uint64_t left;	  /* written meanwhile */
+	unsigned throttle; /* percent of the time in which the container was held */
+};
+void report_round(struct report *r, const struct report_round *round);
+
 void report_note(struct report *r, const char *text);
 /* An error ends whatever was going on. */
 void report_error(struct report *r, const struct err *e);
@@ -46,6 +57,7 @@ void report_error(struct report *r, const struct err *e);
 struct summary {
 	const char *container, *from, *to, *mode;
 	bool ok;
+	double frozen_at, running_at; /* seconds since 1970 */
 	double total_ms, copy_ms, freeze_ms, drain_ms;
 	unsigned rounds; /* of the copy, while it ran */
 	struct {
