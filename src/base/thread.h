@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/types.h>
@@ -14,6 +15,14 @@ struct thread_priority {
 	_Atomic pid_t tid; /* 0 until the thread has announced itself */
 	_Atomic bool gives_way;
 };
+
+/* Lets the kernel see that this processor is between two things. Who is in system calls all the time,
+ * one after the other, keeps all who wait for every processor (synchronize_rcu: cgroups, mounts,
+ * namespaces, CRIU by way of all of them) waiting until the next tick of the clock. */
+static inline void thread_breathe(void)
+{
+	sched_yield();
+}
 
 /* Called by the thread itself when it starts. */
 void thread_priority_begin(struct thread_priority *p);

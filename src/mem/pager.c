@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define VIEWS_MAX 65536
-#define STEP_PAGES 64	   /* installed at once: the lock is held no longer than that takes */
+#define STEP_PAGES 16	   /* installed at once: the lock is held no longer than that takes */
 #define AROUND_PAGES 32	   /* installed with a page that was touched, on either side */
 #define WISH_PAGES 16	   /* asked for with a page that was touched, */
 #define WISH_PAGES_MAX CODEC_CHUNK_PAGES /* and up to that many when faults follow each other */
@@ -32,6 +32,7 @@ struct image {
 	struct view lazy; /* as expected: what a new view lacks */
 	uint64_t n_missing; /* lazy pages that have not come */
 	struct map blocks; /* block number -> struct block, owned */
+	struct block *newest;
 	struct map came;   /* block number -> struct page_bits, owned: arrived once */
 };
 
@@ -39,7 +40,7 @@ struct pager_view {
 	struct image *image;
 	struct view view;
 	int uffd; /* owned; -1 when it lacks nothing any more or its process has ended */
-	size_t cursor; /* of pager_step() in the pending blocks */
+	struct block *cursor; /* of pager_step() in the image's blocks; NULL: at the newest */
 	uint64_t wish_end; /* where the last wish ended: a fault there goes on */
 	uint32_t window;   /* pages to ask for */
 };
@@ -59,6 +60,7 @@ struct pager {
 	int wake; /* borrowed: the server's, or -1 */
 	bool open;
 	bool unsettled; /* something in the store may be installable */
+	bool hot_done;	/* pages that are written all the time have been installed */
 	struct wait waits[WAITS_MAX];
 	size_t n_waits;
 	uint32_t samples[SAMPLES]; /* nanoseconds, at most 4 s */
@@ -179,15 +181,50 @@ static int note_arrival(struct image *m, uint64_t original)
 	return 0;
 }
 
+static void unlink_block(struct image *m, struct block *b)
+{
+	if (b->newer)
+		b->newer->older = b->older;
+	if (b->older)
+		b->older->newer = b->newer;
+	if (m->newest == b)
+		m->newest = b->older;
+	b->newer = b->older = NULL;
+}
+
+static void make_newest(struct image *m, struct block *b)
+{
+	unlink_block(m, b);
+	b->older = m->newest;
+	if (m->newest)
+		m->newest->newer = b;
+	m->newest = b;
+}
+
+static struct block *block_at(struct image *m, uint64_t original)
+{
+	struct block *b = map_get(&m->blocks, block_of(original));
+
+	if (b)
+		return b;
+	b = obtain(&m->blocks, block_of(original), sizeof(*b));
+	if (b) {
+		b->number = block_of(original);
+		make_newest(m, b);
+	}
+	return b;
+}
+
 /* Keeps one page until a view can take it. */
 static int keep(struct pager *p, struct image *m, uint64_t original, const void *data)
 {
-	struct block *b = obtain(&m->blocks, block_of(original), sizeof(*b));
+	struct block *b = block_at(m, original);
 	uint32_t i = page_in_block(original);
 	int r;
 
 	if (!b)
 		return -ENOMEM;
+	make_newest(m, b);
 	p->unsettled = true;
 	if (!data) {
 		page_bit_clear(&b->have, i);
@@ -380,6 +417,7 @@ static void forget(struct pager *p, struct image *m, uint64_t addr, uint32_t pag
 			continue;
 		page_bit_clear(&b->have, k);
 		page_bit_clear(&b->zero, k);
+		page_bit_set(&b->hot, k);
 		if ((i + 1 == pages || k == BLOCK_PAGES - 1) && !has_contents(b))
 			store_give_back(&p->store, b);
 	}
@@ -587,55 +625,62 @@ static void give_back_if_unneeded(struct pager *p, struct image *m, uint64_t num
 		store_give_back(&p->store, b);
 }
 
-/* Installs what the store has of @w's pending pages in [first, last) of one block; at most
- * STEP_PAGES with contents. True when it did anything. */
-static bool install_from_block(struct pager *p, struct pager_view *w, uint64_t number,
-	struct block *b, uint32_t first, uint32_t last)
+/* Installs what the store has of @w's pending pages in [first, last) of one block, of the hot ones
+ * if @hot; at most STEP_PAGES with contents. True when it did anything. */
+static bool install_from_block(struct pager *p, struct pager_view *w, struct block *b,
+	uint32_t first, uint32_t last, bool hot)
 {
-	uint64_t base = number << BLOCK_SHIFT;
+	uint64_t base = b->number << BLOCK_SHIFT;
 	bool did = false;
 
 	for (uint32_t i = first; i < last; i++) {
 		uint64_t at = base + PAGES_TO_BYTES(i);
 		uint32_t run = 0;
 
-		if (!view_is_pending(&w->view, at))
+		if (!view_is_pending(&w->view, at) || (hot && !page_bit(&b->hot, i)))
 			continue;
 		if (page_bit(&b->zero, i)) {
 			did |= settle_zero(p, w, at) == 0;
 			continue;
 		}
 		while (i + run < last && run < STEP_PAGES && page_bit(&b->have, i + run) &&
+			(!hot || page_bit(&b->hot, i + run)) &&
 			view_is_pending(&w->view, at + PAGES_TO_BYTES(run)))
 			run++;
 		if (run == 0)
 			continue;
 		did |= install(p, w, at, run, b->mem + PAGES_TO_BYTES(i)) == 0;
-		give_back_if_unneeded(p, w->image, number, b);
+		give_back_if_unneeded(p, w->image, b->number, b);
 		return did;
 	}
 	return did;
 }
 
-/* One step over one view: the next of its blocks in which something can be done. */
+/* One step over one view: the newest of its blocks in which something can be done. */
 static bool step_view(struct pager *p, struct pager_view *w)
 {
-	struct map_entry *e;
+	struct block *b = w->cursor ? w->cursor : w->image->newest;
 
 	if (w->uffd < 0 || w->view.n_pending == 0)
 		return false;
-	while ((e = map_next(&w->view.pending, &w->cursor))) {
-		struct block *b = map_get(&w->image->blocks, e->key);
-		uint64_t number = e->key;
+	for (; b; b = b->older)
+		if (install_from_block(p, w, b, 0, BLOCK_PAGES, !p->hot_done)) {
+			w->cursor = b; /* there may be more in it */
+			return true;
+		}
+	w->cursor = NULL;
+	return false;
+}
 
-		if (!b || !install_from_block(p, w, number, b, 0, BLOCK_PAGES))
-			continue;
-		/* Come back to it: there may be more in this block. */
-		if (w->cursor > 0)
-			w->cursor--;
-		return true;
+static bool step_views(struct pager *p)
+{
+	for (size_t i = 0; i < p->n_views; i++) {
+		if (p->step_view >= p->n_views)
+			p->step_view = 0;
+		if (step_view(p, p->views[p->step_view]))
+			return true;
+		p->step_view++;
 	}
-	w->cursor = 0;
 	return false;
 }
 
@@ -667,14 +712,12 @@ bool pager_step(struct pager *p)
 	bool did = false;
 
 	pthread_mutex_lock(&p->lock);
-	for (size_t i = 0; i < p->n_views && p->open && p->unsettled && !did; i++) {
-		if (p->step_view >= p->n_views)
-			p->step_view = 0;
-		did = step_view(p, p->views[p->step_view]);
-		if (!did)
-			p->step_view++;
-	}
-	if (!did && p->open && p->unsettled) {
+	if (p->open && p->unsettled)
+		did = step_views(p);
+	if (!did && p->open && !p->hot_done) {
+		p->hot_done = true;
+		did = true;
+	} else if (!did && p->open && p->unsettled) {
 		sweep(p);
 		p->unsettled = false;
 	}
@@ -731,7 +774,7 @@ static int serve_fault(struct pager *p, struct pager_view *w, uint64_t addr, str
 	p->stats.faults++;
 	if (!view_original(&w->view, addr, &original) || !view_is_pending(&w->view, original))
 		return serve_zero(w, addr);
-	b = obtain(&w->image->blocks, block_of(original), sizeof(*b));
+	b = block_at(w->image, original);
 	if (!b)
 		return -ENOMEM;
 	i = page_in_block(original);
@@ -745,7 +788,7 @@ static int serve_fault(struct pager *p, struct pager_view *w, uint64_t addr, str
 		install(p, w, original, 1, b->mem + PAGES_TO_BYTES(i));
 		sample(p, since);
 		if (p->open)
-			install_from_block(p, w, block_of(original), b, first, last);
+			install_from_block(p, w, b, first, last, false);
 		give_back_if_unneeded(p, w->image, block_of(original), b);
 	} else {
 		p->stats.urgent++;

@@ -162,6 +162,7 @@ static int do_range(struct stream *t, const struct job *j, struct range g, struc
 			end = g.start + most;
 		if (!may_go_on(t->sender))
 			return -ECANCELED;
+		thread_breathe();
 		r = do_part(t, j, g.start, (uint32_t)BYTES_TO_PAGES(end - g.start), e);
 		if (r < 0)
 			return r;

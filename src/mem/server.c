@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mem/server.h"
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/thread.h"
 
@@ -13,6 +14,9 @@
 #define UFFDS_MAX 4096
 #define POLL_MAX (1 + SERVER_WATCHES_MAX + UFFDS_MAX)
 #define RETRY_MS 20
+/* Faults come in bursts, and who waits for one waits for whatever this thread is at, and for its
+ * waking up: for that long after a fault it does nothing else than looking for the next. */
+#define BURST_NS 200000
 #define WISHES_MAX 16
 
 struct server {
@@ -24,6 +28,7 @@ struct server {
 	bool stop;
 	struct err error;
 	bool told; /* the thread's own: the event was raised */
+	uint64_t burst_until; /* the thread's own: it has just answered a fault */
 	struct pollfd polled[POLL_MAX];
 	int uffds[UFFDS_MAX];
 };
@@ -70,6 +75,7 @@ static int serve_faults(struct server *s, size_t n, struct err *e)
 
 		if (!s->polled[i].revents)
 			continue;
+		s->burst_until = clock_now() + BURST_NS;
 		k = pager_serve(s->config.pager, s->polled[i].fd, wishes, WISHES_MAX, e);
 		for (int w = 0; w < k; w++) {
 			int r = s->config.ask(s->config.ask_ctx, &wishes[w], e);
@@ -102,10 +108,11 @@ static int serve_watches(struct server *s, struct err *e)
 
 static int run_once(struct server *s, struct err *e)
 {
-	bool more = pager_step(s->config.pager);
+	bool more = clock_now() < s->burst_until || pager_step(s->config.pager);
 	size_t n = list_fds(s);
 	int r = poll(s->polled, n, more ? 0 : RETRY_MS);
 
+	thread_breathe();
 	if (r < 0)
 		return errno == EINTR ? 0 : err_sys(e, errno, "poll in the fault server");
 	if (r == 0) {

@@ -53,10 +53,13 @@ static inline uint32_t page_in_block(uint64_t addr)
 
 /* Pages of one process in one 2 MiB of its addresses, as they were on the source. */
 struct block {
+	uint64_t number;
+	struct block *newer, *older; /* in the order of their last arrivals */
 	uint8_t *mem;		/* NULL: no page with contents here */
 	struct page_bits have;	/* contents are in mem */
 	struct page_bits zero;	/* known to be zero */
 	struct page_bits asked; /* asked for on the urgent channel */
+	struct page_bits hot;	/* came more than once: written while it was copied */
 };
 
 struct store {

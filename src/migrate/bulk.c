@@ -64,6 +64,7 @@ static void *worker_run(void *arg)
 		if (r == 0)
 			return NULL;
 		r = r < 0 ? err_sys(&e, -r, "waiting for the peer") : worker_step(w, &e);
+		thread_breathe();
 	} while (r == 0);
 	worker_ended(w, r, &e);
 	return NULL;
