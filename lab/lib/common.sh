@@ -59,9 +59,10 @@ in_host() {
 		HOME=/root TERM="${TERM:-dumb}" LANG=C.UTF-8 "$@"
 }
 
-# wait_for SECONDS COMMAND...: until it succeeds; every wait here is bounded.
+# wait_for SECONDS COMMAND...: until it succeeds; every wait here is bounded. An emulated machine
+# says how many times slower it is.
 wait_for() {
-	local end=$((SECONDS + $1))
+	local end=$((SECONDS + $1 * ${LAB_SLOWNESS:-1}))
 	shift
 	until "$@" >/dev/null 2>&1; do
 		[ "$SECONDS" -lt "$end" ] || return 1

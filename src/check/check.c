@@ -6,6 +6,7 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "kernel/uffd.h"
+#include "mem/tracker.h"
 #include "net/address.h"
 #include "oci/cgroup.h"
 #include "sync/digest.h"
@@ -125,6 +126,21 @@ static void check_uffd(struct verdicts *ret)
 	fd_close(&fd);
 }
 
+static void check_tracking(struct verdicts *ret)
+{
+	struct tracker *t = NULL;
+	struct err e = ERR_INIT;
+
+	if (tracker_new(NULL, &t, &e) < 0)
+		verdict_add(ret, "tracking", CHECK_WARN, "use Linux 6.7 or newer",
+			"nothing can be copied from here while it runs: %s", e.text);
+	else
+		verdict_add(ret, "tracking", CHECK_OK, NULL, "%s%s", tracker_backend(t),
+			tracker_needs_stop(t) ? ", which stops a container for a moment each round"
+					      : "");
+	tracker_free(t);
+}
+
 void check_host(const struct host_facts *f, struct verdicts *ret)
 {
 	if (geteuid() != 0) {
@@ -138,6 +154,7 @@ void check_host(const struct host_facts *f, struct verdicts *ret)
 	check_runc(f, ret);
 	check_tools(ret);
 	check_uffd(ret);
+	check_tracking(ret);
 }
 
 /* --- a container --------------------------------------------------------------------------- */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
 
+#include "mem/tracker.h"
+
 #include <errno.h>
 #include <getopt.h>
 #include <ini.h>
@@ -104,6 +106,16 @@ int cli_parse_downtime(const char *text, unsigned *ret, struct err *e)
 		text);
 }
 
+int cli_parse_tracker(const char *text, char ret[static 32], struct err *e)
+{
+	if (tracker_exists(text)) {
+		snprintf(ret, 32, "%s", text);
+		return 0;
+	}
+	return err_set(e, ERR_USAGE, EINVAL, "\"%s\" is no tracker: write-protect or soft-dirty",
+		text);
+}
+
 struct settings_file {
 	struct settings *s;
 	struct err *e;
@@ -120,6 +132,8 @@ static int on_setting(void *ctx, const char *section, const char *name, const ch
 		return cli_parse_streams(value, &f->s->streams, f->e) == 0;
 	if (strcmp(section, "migrate") == 0 && strcmp(name, "max-downtime") == 0)
 		return cli_parse_downtime(value, &f->s->max_downtime_ms, f->e) == 0;
+	if (strcmp(section, "migrate") == 0 && strcmp(name, "tracker") == 0)
+		return cli_parse_tracker(value, f->s->tracker, f->e) == 0;
 	if (strcmp(section, "agent") == 0 && strcmp(name, "listen") == 0 &&
 		strlen(value) < sizeof(f->s->listen)) {
 		snprintf(f->s->listen, sizeof(f->s->listen), "%s", value);

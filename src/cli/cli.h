@@ -42,6 +42,7 @@ const char *cli_config_dir(void);
 struct settings {
 	enum msg_mode mode;
 	unsigned streams, max_downtime_ms;
+	char tracker[32]; /* a backend's name; "": the first that works */
 	char listen[280]; /* "" : any address, the default port */
 };
 int cli_settings(struct settings *ret, struct err *e);
@@ -49,6 +50,7 @@ int cli_settings(struct settings *ret, struct err *e);
 int cli_parse_mode(const char *text, enum msg_mode *ret, struct err *e);
 int cli_parse_streams(const char *text, unsigned *ret, struct err *e);
 int cli_parse_downtime(const char *text, unsigned *ret, struct err *e);
+int cli_parse_tracker(const char *text, char ret[static 32], struct err *e);
 
 /* Reports an error; returns the exit code. */
 int cli_fail(struct report *r, const struct err *e);

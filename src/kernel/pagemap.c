@@ -26,7 +26,9 @@ struct gw_pm_scan_arg {
 #define GW_PAGE_IS_PRESENT (1u << 3)
 #define GW_PAGE_IS_SWAPPED (1u << 4)
 
-#define ENTRY_FILE_OR_SHARED (1ull << 61)
+/* Documentation/admin-guide/mm/pagemap.rst */
+#define ENTRY_NUMBER ((1ull << 55) - 1)
+#define ENTRY_SOFT_DIRTY (1ull << 55)
 #define ENTRY_SWAPPED (1ull << 62)
 #define ENTRY_PRESENT (1ull << 63)
 
@@ -80,10 +82,11 @@ static int scan(int fd, uint64_t start, uint64_t end, bool written, struct range
 
 static bool is_populated(uint64_t entry)
 {
-	return (entry & (ENTRY_PRESENT | ENTRY_SWAPPED)) && !(entry & ENTRY_FILE_OR_SHARED);
+	return entry & (ENTRY_PRESENT | ENTRY_SWAPPED);
 }
 
-static int read_entries(int fd, uint64_t start, uint64_t end, struct ranges *ret)
+int pagemap_each(int fd, uint64_t start, uint64_t end,
+	int (*each)(void *ctx, uint64_t addr, uint64_t entry), void *ctx)
 {
 	uint64_t entries[READ_ENTRIES];
 
@@ -98,15 +101,34 @@ static int read_entries(int fd, uint64_t start, uint64_t end, struct ranges *ret
 		if (n <= 0)
 			return n < 0 ? -errno : 0;
 		for (size_t i = 0; i < (size_t)n / sizeof(entries[0]); i++, start += PAGE_BYTES) {
-			int r = is_populated(entries[i])
-				? ranges_add(ret, start, start + PAGE_BYTES)
-				: 0;
+			int r = is_populated(entries[i]) ? each(ctx, start, entries[i]) : 0;
 
-			if (r < 0)
+			if (r != 0)
 				return r;
 		}
 	}
 	return 0;
+}
+
+bool pagemap_is_soft_dirty(uint64_t entry)
+{
+	return entry & ENTRY_SOFT_DIRTY;
+}
+
+uint64_t pagemap_place(uint64_t entry)
+{
+	return entry & (ENTRY_PRESENT | ENTRY_SWAPPED | ENTRY_NUMBER);
+}
+
+bool pagemap_tells_place(uint64_t entry)
+{
+	return entry & ENTRY_NUMBER;
+}
+
+static int add_page(void *ctx, uint64_t addr, uint64_t entry)
+{
+	(void)entry;
+	return ranges_add(ctx, addr, addr + PAGE_BYTES);
 }
 
 int pagemap_written(int fd, uint64_t start, uint64_t end, struct ranges *ret)
@@ -125,5 +147,5 @@ int pagemap_populated(int fd, uint64_t start, uint64_t end, struct ranges *ret)
 			return r;
 		atomic_store(&no_scan, true);
 	}
-	return read_entries(fd, start, end, ret);
+	return pagemap_each(fd, start, end, add_page, ret);
 }

@@ -3,6 +3,8 @@
 
 #include "base/ranges.h"
 
+#include <stdbool.h>
+
 /*
  * Which pages of a process exist: /proc/PID/pagemap, by the PAGEMAP_SCAN ioctl (Linux 6.7,
  * Documentation/admin-guide/mm/pagemap.rst) or, on older kernels, by reading its entries.
@@ -23,3 +25,18 @@ int pagemap_populated(int fd, uint64_t start, uint64_t end, struct ranges *ret);
  * (kernel/uffd.h): -EPERM when some of it isn't, -ENOTTY before Linux 6.7.
  */
 int pagemap_written(int fd, uint64_t start, uint64_t end, struct ranges *ret);
+
+/* Calls @each for the same pages as pagemap_populated(), ascending, with the page's entry in
+ * /proc/PID/pagemap; it returns 0 to go on. -errno, or what @each returned. */
+int pagemap_each(int fd, uint64_t start, uint64_t end,
+	int (*each)(void *ctx, uint64_t addr, uint64_t entry), void *ctx);
+
+/* Written since the bit was cleared for the whole process (clear_refs); also, every page of a
+ * region that is newer than that. Always false without CONFIG_MEM_SOFT_DIRTY. */
+bool pagemap_is_soft_dirty(uint64_t entry);
+
+/* Where the page's contents are: present or swapped, and the frame's or slot's number. */
+uint64_t pagemap_place(uint64_t entry);
+
+/* False when the number is hidden, from those without CAP_SYS_ADMIN. */
+bool pagemap_tells_place(uint64_t entry);

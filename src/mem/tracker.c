@@ -1,41 +1,88 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "mem/tracker.h"
+#include "mem/tracker_backend.h"
 
 #include "base/fd.h"
-#include "kernel/inject.h"
-#include "kernel/pagemap.h"
-#include "kernel/uffd.h"
 
 #include <errno.h>
+#include <linux/kcmp.h>
+#include <poll.h>
 #include <stdlib.h>
-
-/* A process that has been seen. */
-struct seen {
-	struct process process;
-	int uffd; /* owned; -1: not attached */
-};
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 struct tracker {
+	const struct tracker_backend *backend;
 	struct seen **v; /* owned; each stays where it is */
 	size_t n;
 };
 
-int tracker_new(struct tracker **ret, struct err *e)
-{
-	_cleanup_close_ int uffd = inject_probe();
+static const struct tracker_backend *const backends[] = {
+	&tracker_write_protect,
+	&tracker_soft_dirty,
+};
 
-	if (uffd < 0 || uffd_enable_tracking(uffd) < 0) {
-		err_set(e, ERR_REFUSED, ENOSYS,
-			"this kernel can not track memory without freezing (Linux 6.7 can)");
-		return err_remedy(e, "use mode post or stop");
-	}
+#define N_BACKENDS (sizeof(backends) / sizeof(backends[0]))
+
+int tracker_new_with(const struct tracker_backend *b, struct tracker **ret, struct err *e)
+{
 	*ret = calloc(1, sizeof(**ret));
-	return *ret ? 0 : err_sys(e, ENOMEM, "tracker");
+	if (!*ret)
+		return err_sys(e, ENOMEM, "tracker");
+	(*ret)->backend = b;
+	return 0;
+}
+
+static const struct tracker_backend *find_backend(const char *name)
+{
+	for (size_t i = 0; i < N_BACKENDS; i++)
+		if (strcmp(backends[i]->name, name) == 0)
+			return backends[i];
+	return NULL;
+}
+
+bool tracker_exists(const char *backend)
+{
+	return find_backend(backend) != NULL;
+}
+
+static const struct tracker_backend *find_working(void)
+{
+	for (size_t i = 0; i < N_BACKENDS; i++)
+		if (backends[i]->probe() == 0)
+			return backends[i];
+	return NULL;
+}
+
+int tracker_new(const char *backend, struct tracker **ret, struct err *e)
+{
+	const struct tracker_backend *b = backend ? find_backend(backend) : find_working();
+
+	if (b && (!backend || b->probe() == 0))
+		return tracker_new_with(b, ret, e);
+	if (backend)
+		err_set(e, ERR_REFUSED, ENOSYS, "this kernel can not track memory by %s", backend);
+	else
+		err_set(e, ERR_REFUSED, ENOSYS,
+			"this kernel can not track memory (Linux 6.7 can, older ones with soft-dirty)");
+	return err_remedy(e, "use mode post or stop");
+}
+
+const char *tracker_backend(const struct tracker *t)
+{
+	return t->backend->name;
+}
+
+bool tracker_needs_stop(const struct tracker *t)
+{
+	return t->backend->needs_stop;
 }
 
 static void seen_free(struct seen *s)
 {
 	fd_close(&s->uffd);
+	fd_close(&s->pidfd);
+	free(s->frames.v);
 	process_done(&s->process);
 	free(s);
 }
@@ -50,121 +97,97 @@ void tracker_free(struct tracker *t)
 	free(t);
 }
 
+static bool has_ended(const struct seen *s)
+{
+	struct pollfd p = {.fd = s->pidfd, .events = POLLIN};
+
+	return poll(&p, 1, 0) != 0;
+}
+
+/* The process that has @pid now. What is known of an earlier one stays: others may refer to it. */
 static struct seen *find(struct tracker *t, pid_t pid)
 {
-	for (size_t i = 0; i < t->n; i++)
-		if (t->v[i]->process.pid == pid)
-			return t->v[i];
+	for (size_t i = 0; i < t->n; i++) {
+		struct seen *s = t->v[i];
+
+		if (s->process.pid != pid || s->ended)
+			continue;
+		s->ended = has_ended(s);
+		if (!s->ended)
+			return s;
+	}
 	return NULL;
 }
 
+/* NULL with errno. */
 static struct seen *add(struct tracker *t, pid_t pid)
 {
-	struct seen **bigger = realloc(t->v, (t->n + 1) * sizeof(*bigger));
-	struct seen *s = calloc(1, sizeof(*s));
+	struct seen **bigger = realloc(t->v, (t->n + 1) * sizeof(*bigger)), *s;
+	int pidfd;
 
-	if (bigger)
-		t->v = bigger;
-	if (!bigger || !s) {
-		free(s);
+	if (!bigger)
+		return NULL;
+	t->v = bigger;
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (pidfd < 0)
+		return NULL;
+	s = calloc(1, sizeof(*s));
+	if (!s) {
+		fd_close(&pidfd);
 		return NULL;
 	}
+	s->is_new = true;
 	s->uffd = -1;
+	s->pidfd = pidfd;
 	s->process = PROCESS_INIT;
 	s->process.pid = pid;
-	t->v[t->n++] = s;
-	return s;
+	return t->v[t->n++] = s;
 }
 
-static int attach(struct seen *s, bool last)
+int tracked_all(const struct seen *s, struct tracked *ret)
 {
+	ret->untracked = true;
+	return process_populated(&s->process, true, &ret->written);
+}
+
+/* With one that has been seen before and has marks of its own (clone(2) with CLONE_VM, vfork(2)). */
+static bool shares_memory(const struct tracker *t, const struct seen *s)
+{
+	for (size_t i = 0; i < t->n; i++) {
+		const struct seen *o = t->v[i];
+
+		if (o != s && !o->ended && !o->shares_memory &&
+			syscall(SYS_kcmp, s->process.pid, o->process.pid, KCMP_VM, 0, 0) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int scan_memory(struct tracker *t, struct seen *s, bool last, struct tracked *ret)
+{
+	ret->process = &s->process;
+	/* Sharing begins at a process's birth or never, and may end. */
+	if (s->is_new || s->shares_memory)
+		s->shares_memory = shares_memory(t, s);
+	s->is_new = false;
+	return s->shares_memory ? tracked_all(s, ret) : t->backend->scan(s, last, ret);
+}
+
+/* 0 with ret->process NULL: it has no memory. */
+static int scan_one(struct tracker *t, pid_t pid, bool last, struct tracked *ret)
+{
+	struct seen *s = find(t, pid);
 	int r;
 
-	fd_close(&s->uffd);
-	if (last)
-		return -EBUSY;
-	s->uffd = inject_userfaultfd(s->process.pid);
-	if (s->uffd < 0) {
-		r = s->uffd;
-		s->uffd = -1;
-		return r;
-	}
-	r = uffd_enable_tracking(s->uffd);
-	if (r < 0)
-		fd_close(&s->uffd);
-	return r;
-}
-
-/* A region that isn't registered: all of it counts as written, whatever marks its pages have, which
- * may have come along from elsewhere (mremap(2) before Linux 6.13). From now on it is tracked. */
-static int begin_region(struct seen *s, const struct region *g, struct ranges *ret)
-{
-	int r = uffd_register_tracking(s->uffd, g->start, g->end - g->start);
-
-	if (r == -ESRCH)
-		return -ESTALE;
-	if (r == 0)
-		r = pagemap_written(s->process.pagemap, g->start, g->end, ret);
-	else
-		r = 0; /* it can't be: it is reported each time */
-	if (r == -EPERM)
-		return -ESTALE;
-	return r < 0 ? r : pagemap_populated(s->process.pagemap, g->start, g->end, ret);
-}
-
-/*
- * What was written in one region, marked anew. -ESTALE: the descriptor is of another address space
- * than the process has now, since it has called exec(2).
- *
- * Only a page that this descriptor has marked, in a region that has been registered ever since, is
- * left out. A region that was replaced, moved or inherited isn't: the scan says -EPERM.
- */
-static int scan_region(struct seen *s, const struct region *g, struct ranges *ret)
-{
-	int r = pagemap_written(s->process.pagemap, g->start, g->end, ret);
-
-	return r == -EPERM ? begin_region(s, g, ret) : r;
-}
-
-/* All of it, once; -ESTALE as above. What was reported before that stays reported: it is marked. */
-static int scan_regions(struct seen *s, bool track, struct ranges *ret)
-{
-	for (size_t i = 0; i < s->process.n_regions; i++) {
-		const struct region *g = &s->process.regions[i];
-		int r;
-
-		if (!g->anonymous || g->shared)
-			continue;
-		if (track)
-			r = scan_region(s, g, ret);
-		else
-			r = pagemap_populated(s->process.pagemap, g->start, g->end, ret);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static int scan_process(struct seen *s, bool last, struct tracked *ret)
-{
-	bool track = !process_has_direct_io(&s->process) && (s->uffd >= 0 || attach(s, last) == 0);
-	int r = scan_regions(s, track, &ret->written);
-
-	if (r == -ESTALE) {
-		track = attach(s, last) == 0;
-		r = scan_regions(s, track, &ret->written);
-	}
-	/* Twice: somebody else changes it all the time. */
-	if (r == -ESTALE)
-		r = scan_regions(s, track = false, &ret->written);
-	ret->process = &s->process;
-	ret->untracked = !track;
-	return r;
-}
-
-static bool has_ended(int r)
-{
-	return r == -ESRCH || r == -ENOENT;
+	if (!s)
+		s = add(t, pid);
+	if (!s)
+		return -errno;
+	r = process_refresh(&s->process);
+	if (r == 0 && s->process.n_regions > 0)
+		r = scan_memory(t, s, last, ret);
+	/* Else what was opened by its pid may be another process's. */
+	return r == 0 && has_ended(s) ? -ESRCH : r;
 }
 
 int tracker_scan(struct tracker *t, const pid_t *pids, size_t n, bool last, struct tracker_scan *ret,
@@ -175,25 +198,18 @@ int tracker_scan(struct tracker *t, const pid_t *pids, size_t n, bool last, stru
 	if (!ret->v)
 		return err_sys(e, ENOMEM, "tracker");
 	for (size_t i = 0; i < n; i++) {
-		struct seen *s = find(t, pids[i]);
-		int r;
+		struct tracked *now = &ret->v[ret->n];
+		int r = scan_one(t, pids[i], last, now);
 
-		if (!s)
-			s = add(t, pids[i]);
-		if (!s)
-			return err_sys(e, ENOMEM, "tracker");
-		r = process_refresh(&s->process);
-		if (r == 0 && s->process.n_regions > 0)
-			r = scan_process(s, last, &ret->v[ret->n]);
-		else if (r == 0)
-			continue;
-		if (has_ended(r)) {
-			ranges_done(&ret->v[ret->n].written);
+		if (r == 0 && now->process) {
+			ret->pages += BYTES_TO_PAGES(ranges_bytes(&now->written));
+			ret->n++;
 			continue;
 		}
-		if (r < 0)
+		ranges_done(&now->written);
+		*now = (struct tracked){0};
+		if (r < 0 && r != -ESRCH && r != -ENOENT)
 			return err_sys(e, -r, "tracking the memory of process %d", pids[i]);
-		ret->pages += BYTES_TO_PAGES(ranges_bytes(&ret->v[ret->n++].written));
 	}
 	return 0;
 }

@@ -11,14 +11,18 @@
 #include <sys/types.h>
 
 /*
- * Which memory of running processes has been written since it was last looked at, without stopping
- * them: a userfaultfd in each, asynchronous write protection (UFFD_FEATURE_WP_ASYNC, Linux 6.7) and
- * PAGEMAP_SCAN, which returns what was written and protects it again in one step.
+ * Which memory of running processes has been written since it was last looked at. Two backends:
+ *
+ * write-protect (Linux 6.7): a userfaultfd in each process, asynchronous write protection and
+ * PAGEMAP_SCAN, which returns what was written and protects it again in one step. Nothing stops.
+ *
+ * soft-dirty (CONFIG_MEM_SOFT_DIRTY): what was written is read and then marked anew, two steps,
+ * between which the processes must stand still.
  *
  * A page is marked before it is read, so what is read later and not reported by the next scan is
  * what the process has. What can't be tracked (a traced process, memory that refuses registration,
  * direct I/O, which writes past the page tables) is reported as written by every scan. Freeing a
- * tracker, or dying, removes every trace of it from the processes.
+ * tracker, or dying, leaves nothing in the processes that changes what they do.
  */
 
 struct tracker;
@@ -38,8 +42,17 @@ struct tracker_scan {
 
 #define TRACKER_SCAN_INIT ((struct tracker_scan){0})
 
-/* -ENOSYS when the kernel can't. */
-int tracker_new(struct tracker **ret, struct err *e);
+/* The first backend that works here; @backend: that one alone, "write-protect" or "soft-dirty".
+ * -ENOSYS when the kernel can't. */
+int tracker_new(const char *backend, struct tracker **ret, struct err *e);
+
+/* Is there a backend of that name? */
+bool tracker_exists(const char *backend);
+
+const char *tracker_backend(const struct tracker *t);
+
+/* The processes must not run during tracker_scan(), and no new ones appear. */
+bool tracker_needs_stop(const struct tracker *t);
 
 /* Looks at processes @pids: all that the container has now. No thread may read their memory
  * meanwhile. @last: they are frozen and it is the last time; new ones aren't attached to any more,

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "migrate/copier.h"
 
+#include "base/clock.h"
 #include "oci/cgroup.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#define STOP_MS 5000
 
 int copier_init(struct copier *c, struct sender *s, struct tracker *tracker, const char *cgroup,
 	struct err *e)
@@ -73,7 +76,7 @@ static int scan(struct copier *c, const pid_t *pids, size_t n, bool last, struct
 	return r;
 }
 
-int copier_look(struct copier *c, uint64_t *ret_bytes, struct err *e)
+static int scan_container(struct copier *c, struct err *e)
 {
 	pid_t *pids;
 	size_t n;
@@ -83,6 +86,28 @@ int copier_look(struct copier *c, uint64_t *ret_bytes, struct err *e)
 		return err_sys(e, -r, "processes of %s", c->cgroup);
 	r = scan(c, pids, n, false, e);
 	free(pids);
+	return r;
+}
+
+/* For a tracker that can't look while they run. */
+static int scan_stopped(struct copier *c, struct err *e)
+{
+	uint64_t start = clock_now(), took;
+	int r = cgroup_freeze(c->cgroup, deadline_in_ms(STOP_MS)), thawed;
+
+	r = r < 0 ? err_sys(e, -r, "stopping %s", c->cgroup) : scan_container(c, e);
+	thawed = cgroup_thaw(c->cgroup);
+	if (r == 0 && thawed < 0)
+		r = err_sys(e, -thawed, "letting %s go on", c->cgroup);
+	took = clock_now() - start;
+	c->stopped_ns = took > c->stopped_ns ? took : c->stopped_ns;
+	return r;
+}
+
+int copier_look(struct copier *c, uint64_t *ret_bytes, struct err *e)
+{
+	int r = tracker_needs_stop(c->tracker) ? scan_stopped(c, e) : scan_container(c, e);
+
 	*ret_bytes = 0;
 	for (size_t i = 0; i < c->n; i++)
 		*ret_bytes += c->v[i].process ? ranges_bytes(&c->v[i].dirty) : 0;

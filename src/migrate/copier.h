@@ -30,6 +30,7 @@ struct copier {
 	size_t n;
 	struct space space; /* of the frozen processes */
 	unsigned rounds;
+	uint64_t stopped_ns; /* the longest that it stood still for a look; 0: it never does */
 };
 
 #define COPIER_INIT ((struct copier){0})
@@ -39,7 +40,7 @@ int copier_init(struct copier *c, struct sender *s, struct tracker *tracker, con
 	struct err *e);
 void copier_done(struct copier *c);
 
-/* Looks what has been written; *ret_bytes is all that is to be sent now. The sender must be idle. */
+/* Looks what has been written, while the container stands still if the tracker needs that; *ret_bytes is all that is to be sent now. The sender must be idle. */
 int copier_look(struct copier *c, uint64_t *ret_bytes, struct err *e);
 
 /* Queues that. */

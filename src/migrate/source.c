@@ -344,13 +344,25 @@ static void undo_prepare(void *ctx)
 
 /* --- copy ------------------------------------------------------------------------------------- */
 
+/* What a tracker that can't look while the container runs has cost it. */
+static void note_stops(struct source *s)
+{
+	char text[128];
+
+	if (s->copier.stopped_ns == 0)
+		return;
+	snprintf(text, sizeof(text), "it was stopped for at most %.1f ms in each round (%s)",
+		(double)s->copier.stopped_ns / NSEC_PER_MSEC, tracker_backend(s->copier.tracker));
+	report_note(s->report, text);
+}
+
 static int run_copy(void *ctx, struct err *e)
 {
 	struct source *s = ctx;
 	struct tracker *tracker = NULL;
 	struct err why = ERR_INIT;
 	bool copy = s->o->mode == MODE_PRE || s->o->mode == MODE_HYBRID;
-	int r = copy ? tracker_new(&tracker, &why) : 0;
+	int r = copy ? tracker_new(s->o->tracker, &tracker, &why) : 0;
 
 	/* Hybrid without its first half is post-copy. */
 	if (r < 0 && s->o->mode == MODE_HYBRID)
@@ -376,6 +388,7 @@ static int run_copy(void *ctx, struct err *e)
 		.ctx = s,
 	}, e);
 	s->copy_end = clock_now();
+	note_stops(s);
 	return explain(s, r, e);
 }
 

@@ -11,6 +11,7 @@ struct source_options {
 	const char *container, *target; /* a peer's name or ssh://HOST */
 	const char *config_dir;
 	enum msg_mode mode;
+	const char *tracker; /* as for tracker_new() */
 	unsigned streams; /* bulk connections, 1 to 16 */
 	unsigned max_downtime_ms; /* what the remainder of a copy may add to the freeze */
 	bool dry_run;	  /* end after the checks */
