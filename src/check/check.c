@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define EAGER_WARN (32u << 20) /* some 50 ms of the freeze */
 #define PROGRAM_MS 20000
 #define OUTPUT_MAX 65536
 #define PROC_MAX (16u << 20)
@@ -275,6 +276,25 @@ static void check_address(const struct container_facts *f, struct verdicts *ret)
 		verdict_add(ret, "address", CHECK_OK, NULL, "%s", a.text);
 }
 
+/* What CRIU writes into images takes its time within the freeze: reading, sending, restoring. */
+static void check_eager(const struct container_facts *f, struct verdicts *ret)
+{
+	const struct eager *g = &f->eager;
+	uint64_t total = eager_total(g);
+
+	if (total < EAGER_WARN)
+		verdict_add(ret, "frozen memory", CHECK_OK, NULL, "%.1f MB can only be sent frozen",
+			(double)total / 1e6);
+	else
+		verdict_add(ret, "frozen memory", CHECK_WARN,
+			"expect a longer freeze, or let it keep less there",
+			"%.0f MB can only be sent while it stands still: tmpfs %.0f, shared memory %.0f, "
+			"locked %.0f, huge pages %.0f, written file mappings %.0f",
+			(double)total / 1e6, (double)g->tmpfs / 1e6, (double)g->shared / 1e6,
+			(double)g->locked / 1e6, (double)g->huge / 1e6,
+			(double)g->written_files / 1e6);
+}
+
 void check_container(const struct container_facts *f, struct verdicts *ret)
 {
 	if (!check_running(f, ret))
@@ -286,6 +306,7 @@ void check_container(const struct container_facts *f, struct verdicts *ret)
 	check_files(f, ret);
 	check_traced(f, ret);
 	check_address(f, ret);
+	check_eager(f, ret);
 }
 
 /* --- an offer ------------------------------------------------------------------------------ */

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "check/eager.h"
 #include "mem/space.h"
 #include "oci/config.h"
 #include "oci/runc.h"
@@ -64,6 +65,7 @@ struct container_facts {
 	pid_t *pids; /* owned */
 	size_t n_pids;
 	uint64_t memory_bytes; /* anonymous memory, resident */
+	struct eager eager;
 	bool has_file_locks;
 	struct listener listeners[LISTENERS_MAX];
 	size_t n_listeners;

@@ -111,6 +111,7 @@ int container_facts_read(const char *id, struct container_facts *ret, struct err
 		return err_sys(e, -r, "processes of %s", ret->c.cgroup);
 	for (size_t i = 0; i < ret->n_pids; i++)
 		ret->memory_bytes += anonymous_bytes(ret->pids[i]);
+	eager_read(&ret->eager, ret->pids, ret->n_pids);
 	ret->has_file_locks = have_locks(ret->pids, ret->n_pids);
 	ret->n_listeners =
 		listeners_read(ret->pids, ret->n_pids, ret->listeners, LISTENERS_MAX);

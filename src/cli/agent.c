@@ -2,6 +2,7 @@
 #include "agent/agent.h"
 
 #include "cli/cli.h"
+#include "cli/settings.h"
 
 int cli_agent(int argc, char **argv)
 {
@@ -18,7 +19,7 @@ int cli_agent(int argc, char **argv)
 	report_init(&report, stdout, false);
 	r = cli_need_root(&e);
 	if (r == 0)
-		r = cli_settings(&settings, &e);
+		r = settings_load(cli_config_dir(), &settings, &e);
 	if (r == 0) {
 		if (!o.listen)
 			o.listen = settings.listen;

@@ -3,7 +3,6 @@
 
 #include "base/err.h"
 #include "report/report.h"
-#include "wire/msg.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,20 +36,6 @@ int cli_parse(int argc, char **argv, const struct cli_option *options, size_t n,
 
 /* Where key and peers are: $GODWIT_CONFIG_DIR or /etc/godwit. */
 const char *cli_config_dir(void);
-
-/* What the file godwit.conf there says; defaults where it says nothing. */
-struct settings {
-	enum msg_mode mode;
-	unsigned streams, max_downtime_ms;
-	char tracker[32]; /* a backend's name; "": the first that works */
-	char listen[280]; /* "" : any address, the default port */
-};
-int cli_settings(struct settings *ret, struct err *e);
-
-int cli_parse_mode(const char *text, enum msg_mode *ret, struct err *e);
-int cli_parse_streams(const char *text, unsigned *ret, struct err *e);
-int cli_parse_downtime(const char *text, unsigned *ret, struct err *e);
-int cli_parse_tracker(const char *text, char ret[static 32], struct err *e);
 
 /* Reports an error; returns the exit code. */
 int cli_fail(struct report *r, const struct err *e);

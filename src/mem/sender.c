@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/rate.h"
 #include "base/thread.h"
 #include "mem/store.h"
 
@@ -41,6 +42,8 @@ struct sender {
 	pthread_cond_t changed;
 	struct job *first, *last; /* kept until the end: the streams walk the list separately */
 	bool no_more, paused, stop;
+	struct rate rate;
+	uint64_t next; /* not to send before that */
 	size_t n_streams, n_ended;
 	struct err error;
 	struct sender_stats stats;
@@ -53,14 +56,26 @@ static bool is_mine(const struct stream *t, uint64_t addr)
 	return (addr >> BLOCK_SHIFT) % t->sender->n_streams == t->index;
 }
 
-/* Waits while paused; false when it has to stop. */
+/* Until something has changed, or until the limit allows more; under the lock. */
+static void wait_for_leave(struct sender *s)
+{
+	struct timespec until = {.tv_sec = (time_t)(s->next / NSEC_PER_SEC),
+		.tv_nsec = (long)(s->next % NSEC_PER_SEC)};
+
+	if (s->paused)
+		pthread_cond_wait(&s->changed, &s->lock);
+	else
+		pthread_cond_timedwait(&s->changed, &s->lock, &until);
+}
+
+/* Waits while paused or too fast; false when it has to stop. */
 static bool may_go_on(struct sender *s)
 {
 	bool stop;
 
 	pthread_mutex_lock(&s->lock);
-	while (s->paused && !s->stop)
-		pthread_cond_wait(&s->changed, &s->lock);
+	while ((s->paused || s->next > clock_now()) && !s->stop)
+		wait_for_leave(s);
 	stop = s->stop || err_is_set(&s->error);
 	pthread_mutex_unlock(&s->lock);
 	return !stop;
@@ -74,6 +89,7 @@ static void count(struct sender *s, uint32_t pages, bool zero, size_t out)
 		s->stats.zero_pages += pages;
 	} else {
 		s->stats.bytes_in += PAGES_TO_BYTES(pages);
+		s->next = rate_count(&s->rate, out, clock_now());
 		s->stats.bytes_out += out;
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -274,6 +290,16 @@ static int stream_start(struct stream *t)
 	return 0;
 }
 
+static void init_monotonic(pthread_cond_t *c)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(c, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
 int sender_new(const struct page_sink *sinks, size_t n, struct sender **ret, struct err *e)
 {
 	struct sender *s;
@@ -284,7 +310,7 @@ int sender_new(const struct page_sink *sinks, size_t n, struct sender **ret, str
 	if (!s)
 		return err_sys(e, ENOMEM, "sender");
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_cond_init(&s->changed, NULL);
+	init_monotonic(&s->changed);
 	s->n_streams = n;
 	s->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->idle_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -400,6 +426,15 @@ void sender_pause(struct sender *s, bool on)
 {
 	pthread_mutex_lock(&s->lock);
 	s->paused = on;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+}
+
+void sender_limit(struct sender *s, uint64_t bytes_per_second)
+{
+	pthread_mutex_lock(&s->lock);
+	s->rate = (struct rate){.bytes_per_second = bytes_per_second};
+	s->next = 0;
 	pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
 }

@@ -65,6 +65,9 @@ void sender_finish(struct sender *s);
 /* Holds the streams between two chunks, to leave the link to something more urgent. */
 void sender_pause(struct sender *s, bool on);
 
+/* All streams together send at most @bytes_per_second of memory from now on; 0 for no limit. */
+void sender_limit(struct sender *s, uint64_t bytes_per_second);
+
 /* The streams give way to everything else on the host, such as CRIU and the container; from now on
  * they don't: somebody waits for what they send. */
 void sender_hurry(struct sender *s);

@@ -12,7 +12,18 @@
 #define CONNECT_MS 10000
 #define CHECK_MS 60000
 
-static int check_here(struct report *report, struct err *e)
+static int read_container(const char *id, struct verdicts *ret, struct err *e)
+{
+	struct container_facts f;
+	int r = container_facts_read(id, &f, e);
+
+	if (r == 0)
+		check_container(&f, ret);
+	container_facts_done(&f);
+	return r;
+}
+
+static int check_here(const char *container, struct report *report, struct err *e)
 {
 	struct verdicts *l = calloc(1, sizeof(*l));
 	struct host_facts *f = calloc(1, sizeof(*f));
@@ -21,7 +32,9 @@ static int check_here(struct report *report, struct err *e)
 	if (l && f) {
 		host_facts_read(f);
 		check_host(f, l);
-		r = verdicts_report(l, NULL, report, e);
+		r = container ? read_container(container, l, e) : 0;
+		if (r == 0)
+			r = verdicts_report(l, NULL, report, e);
 	} else {
 		r = err_sys(e, ENOMEM, "checks");
 	}
@@ -46,12 +59,12 @@ static int check_there(struct link *l, struct report *report, struct err *e)
 	return r;
 }
 
-int probe_run(const char *config_dir, const char *target, struct report *report, struct err *e)
+int probe_run(const char *config_dir, const char *container, const char *target, struct report *report, struct err *e)
 {
 	struct identity identity = IDENTITY_INIT;
 	struct peers peers = PEERS_INIT;
 	struct link link = {0};
-	int r = check_here(report, e);
+	int r = check_here(container, report, e);
 
 	if (r < 0 || !target)
 		return r;

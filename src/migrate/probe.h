@@ -4,6 +4,6 @@
 #include "base/err.h"
 #include "report/report.h"
 
-/* "godwit check": can this host take part, and @target (a peer's name or ssh://HOST, NULL: none),
- * as far as can be seen without a container? The first "no" is the error. */
-int probe_run(const char *config_dir, const char *target, struct report *report, struct err *e);
+/* "godwit check": can this host take part, its @container (NULL: none) move, and @target (a peer's
+ * name or ssh://HOST, NULL: none) take part? The first "no" is the error. */
+int probe_run(const char *config_dir, const char *container, const char *target, struct report *report, struct err *e);

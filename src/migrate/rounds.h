@@ -6,6 +6,7 @@
 #include "mem/sender.h"
 #include "migrate/copier.h"
 #include "migrate/wait.h"
+#include "report/report.h"
 
 /* Copies a running container's memory round by round until the plan says stop. */
 
@@ -13,10 +14,12 @@ struct rounds {
 	struct copier *copier;
 	struct sender *sender;
 	struct waiter *waiter;
+	struct report *report;
 	struct plan_limits limits;
 	void (*show)(void *ctx); /* called now and then: progress */
 	void *ctx;
 };
 
-/* 0 when it is time to freeze; ERR_REFUSED when copying leads nowhere. */
-int rounds_run(const struct rounds *r, struct err *e);
+/* 0 when it is time to freeze; ERR_REFUSED when copying leads nowhere. *ret_plan, unless
+ * something fails, is the plan's last word. */
+int rounds_run(const struct rounds *r, struct plan *ret_plan, struct err *e);

@@ -74,6 +74,7 @@ struct source {
 	struct dump dump;
 	struct sender *sender;
 	struct copier copier;
+	struct plan plan; /* of the copy */
 	struct answerer *answerer;
 	enum owner owner;
 
@@ -356,40 +357,63 @@ static void note_stops(struct source *s)
 	report_note(s->report, text);
 }
 
-static int run_copy(void *ctx, struct err *e)
+/* *ret stays NULL where nothing is copied before the freeze. */
+static int choose_tracker(struct source *s, struct tracker **ret, struct err *e)
 {
-	struct source *s = ctx;
-	struct tracker *tracker = NULL;
 	struct err why = ERR_INIT;
-	bool copy = s->o->mode == MODE_PRE || s->o->mode == MODE_HYBRID;
-	int r = copy ? tracker_new(s->o->tracker, &tracker, &why) : 0;
+	int r;
 
-	/* Hybrid without its first half is post-copy. */
-	if (r < 0 && s->o->mode == MODE_HYBRID)
+	*ret = NULL;
+	if (s->o->mode != MODE_PRE && s->o->mode != MODE_HYBRID)
+		return 0;
+	r = tracker_new(s->o->tracker, ret, &why);
+	if (r < 0 && s->o->mode == MODE_HYBRID) {
+		/* Hybrid without its first half is post-copy. */
 		report_note(s->report, why.text);
-	else if (r < 0) {
-		*e = why;
-		return r;
+		return 0;
 	}
-	r = copier_init(&s->copier, s->sender, tracker, s->facts.c.cgroup, e);
-	if (r < 0 || !tracker)
-		return r;
-	report_phase(s->report, "copy", "its memory goes over while it runs");
-	s->copy_start = clock_now();
-	r = rounds_run(&(struct rounds){
+	if (r < 0)
+		*e = why;
+	return r;
+}
+
+static int copy_rounds(struct source *s, struct err *e)
+{
+	const struct rounds rounds = {
 		.copier = &s->copier,
 		.sender = s->sender,
 		.waiter = &s->waiter,
+		.report = s->report,
 		.limits = {
 			.max_downtime_ns = s->o->max_downtime_ms * NSEC_PER_MSEC,
+			.eager_bytes = eager_total(&s->facts.eager),
 			.hybrid = s->o->mode == MODE_HYBRID,
+			.throttle = s->o->throttle,
 		},
 		.show = show_progress,
 		.ctx = s,
-	}, e);
+	};
+	int r;
+
+	report_phase(s->report, "copy", "its memory goes over while it runs");
+	s->copy_start = clock_now();
+	r = rounds_run(&rounds, &s->plan, e);
 	s->copy_end = clock_now();
 	note_stops(s);
 	return explain(s, r, e);
+}
+
+static int run_copy(void *ctx, struct err *e)
+{
+	struct source *s = ctx;
+	struct tracker *tracker;
+	int r = choose_tracker(s, &tracker, e);
+
+	if (r < 0)
+		return r;
+	sender_limit(s->sender, s->o->bandwidth);
+	r = copier_init(&s->copier, s->sender, tracker, s->facts.c.cgroup, e);
+	return r < 0 || !tracker ? r : copy_rounds(s, e);
 }
 
 /* The sender reads the processes' memory: it stops before they run. */
@@ -641,6 +665,7 @@ static void summarize(struct source *s)
 		.to = s->o->target,
 		.mode = mode_name(s->o->mode),
 		.rounds = s->copier.rounds,
+		.predicted_ms = s->plan.predicted_ms,
 		.copy_ms = clock_diff_ms(s->copy_start, s->copy_end),
 		.ok = true,
 		.frozen_at = clock_wall_of(d->freeze_start),

@@ -6,6 +6,7 @@
 #include "wire/msg.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct source_options {
 	const char *container, *target; /* a peer's name or ssh://HOST */
@@ -14,6 +15,8 @@ struct source_options {
 	const char *tracker; /* as for tracker_new() */
 	unsigned streams; /* bulk connections, 1 to 16 */
 	unsigned max_downtime_ms; /* what the remainder of a copy may add to the freeze */
+	uint64_t bandwidth; /* bytes a second for memory, 0: no limit */
+	bool throttle; /* in mode pre: slow down a container that outruns the link */
 	bool dry_run;	  /* end after the checks */
 };
 

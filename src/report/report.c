@@ -186,12 +186,12 @@ static void summary_json(struct report *r, const struct summary *s)
 		json_array_append_new(parts,
 			json_pack("{s:s, s:f}", "name", s->parts[i].name, "ms", s->parts[i].ms));
 	emit_json(r,
-		json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:f, s:f, s:f, s:i, s:f, s:f, s:o, s:f, s:I, s:I, s:I, s:I, s:I, "
+		json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:f, s:f, s:f, s:i, s:f, s:f, s:f, s:o, s:f, s:I, s:I, s:I, s:I, s:I, "
 			  "s:f, s:f, s:I}",
 			"event", "report", "container", s->container, "from", s->from, "to", s->to,
 			"mode", s->mode, "ok", s->ok, "frozen_at", s->frozen_at, "running_at",
 			s->running_at, "total_ms", s->total_ms, "rounds",
-			(int)s->rounds, "copy_ms", s->copy_ms, "freeze_ms",
+			(int)s->rounds, "predicted_ms", s->predicted_ms, "copy_ms", s->copy_ms, "freeze_ms",
 			s->freeze_ms, "freeze_parts", parts, "drain_ms", s->drain_ms, "bytes",
 			(json_int_t)s->bytes, "memory_bytes", (json_int_t)s->memory_bytes,
 			"zero_bytes", (json_int_t)s->zero_bytes, "faults", (json_int_t)s->faults,

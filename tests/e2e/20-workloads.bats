@@ -53,10 +53,35 @@ teardown() {
 	lab workload check strasbourg mem
 }
 
+@test "a container that outruns the link is slowed down if that is allowed" {
+	lab workload start strasbourg mem 64 50 random
+	sleep 0.5
+	pid=$(container_pid strasbourg mem)
+	# 100 Mbit/s are 12.5 MB/s.
+	migrate strasbourg tuebingen mem --mode pre --bandwidth 100 --max-downtime 500
+	[ "$status" = 3 ]
+	assert_says "no longer shrink" "--throttle"
+	assert_untouched strasbourg mem "$pid"
+	migrate strasbourg tuebingen mem --mode pre --bandwidth 100 --max-downtime 3000 --throttle --json
+	echo "$output"
+	[ "$status" = 0 ]
+	jq -se 'map(select(.event == "round").throttle) | max > 0' <<<"$output"
+	# The first round alone had 64 MB to send.
+	jq -se 'map(select(.event == "round"))[0] | .bytes / .ms < 20000' <<<"$output"
+	sleep 1
+	lab workload check tuebingen mem
+}
+
 @test "memory that is written at 50 MB/s" {
 	moves mem 2 200 50 random
 }
 
 @test "a sizeable tmpfs" {
+	lab workload start strasbourg bigtmpfs 100
+	sleep 1
+	run at strasbourg godwit check --container bigtmpfs
+	[ "$status" = 0 ]
+	assert_says "frozen memory" "tmpfs 1"
+	lab workload stop strasbourg bigtmpfs
 	moves bigtmpfs 1 100
 }

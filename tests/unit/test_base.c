@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "base/rate.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -178,6 +179,20 @@ static void files_are_replaced_and_trees_removed(void **state)
 	assert_int_equal(dir_remove(dir), 0);
 }
 
+static void a_rate_spreads_what_is_counted(void **state)
+{
+	struct rate r = {.bytes_per_second = 1000000}, none = {0};
+	const uint64_t start = 5 * NSEC_PER_SEC;
+
+	(void)state;
+	assert_int_equal(rate_count(&none, 1u << 30, start), start);
+	assert_int_equal(rate_count(&r, 500000, start), start + NSEC_PER_SEC / 2);
+	/* Sent at once by another stream: it waits for both. */
+	assert_int_equal(rate_count(&r, 500000, start), start + NSEC_PER_SEC);
+	/* After a pause nothing has been saved up. */
+	assert_int_equal(rate_count(&r, 1000, 2 * start), 2 * start + NSEC_PER_MSEC);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -190,6 +205,7 @@ int main(void)
 		cmocka_unit_test(children_are_run_and_bounded),
 		cmocka_unit_test(children_get_named_descriptors_only),
 		cmocka_unit_test(files_are_replaced_and_trees_removed),
+		cmocka_unit_test(a_rate_spreads_what_is_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

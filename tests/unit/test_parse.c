@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Small parsers and comparisons of oci, net, sync, check and report. */
+/* Small parsers and comparisons of oci, net, sync, check, report and cli. */
 #include "unit.h"
 
 #include "check/check.h"
+#include "cli/settings.h"
 #include "net/address.h"
 #include "oci/config.h"
 #include "oci/runc.h"
@@ -208,6 +209,81 @@ static void bytes_are_readable(void **state)
 	assert_string_equal(human_bytes(UINT64_MAX, b), "18447 PB");
 }
 
+static void settings_are_parsed_strictly(void **state)
+{
+	static const char *const bad[][2] = {
+		{"mode", "sideways"}, {"streams", "0"}, {"streams", "17"}, {"streams", "-1"},
+		{"streams", "4x"}, {"max-downtime", "600001"}, {"bandwidth", "1000001"},
+		{"bandwidth", "10M"}, {"bandwidth", ""}, {"throttle", "maybe"},
+		{"tracker", "sniffing"}, {"color", "blue"},
+	};
+	struct settings s = {.streams = 2};
+	struct err e = ERR_INIT;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		e = ERR_INIT;
+		assert_int_equal(settings_set(&s, "migrate", bad[i][0], bad[i][1], &e), -EINVAL);
+		assert_int_equal(e.class, ERR_USAGE);
+	}
+	assert_int_equal(s.streams, 2);
+	assert_int_equal(settings_set(&s, "migrate", "mode", "pre", &e), 0);
+	assert_int_equal(settings_set(&s, "migrate", "bandwidth", "100", &e), 0);
+	assert_int_equal(settings_set(&s, "migrate", "throttle", "yes", &e), 0);
+	assert_int_equal(settings_set(&s, "agent", "mode", "pre", &e), -EINVAL);
+	assert_int_equal(s.mode, MODE_PRE);
+	assert_int_equal(s.bandwidth_mbit, 100);
+	assert_true(s.throttle);
+}
+
+static void a_configuration_file_is_read_with_defaults(void **state)
+{
+	char *dir = scratch_make();
+	struct err e = ERR_INIT;
+	struct settings s;
+
+	(void)state;
+	assert_int_equal(settings_load(dir, &s, &e), 0);
+	assert_int_equal(s.mode, MODE_HYBRID);
+	assert_int_equal(s.max_downtime_ms, 200);
+	scratch_file(dir, "godwit.conf", "[migrate]\nstreams = 4\nthrottle=yes\n", 35);
+	assert_int_equal(settings_load(dir, &s, &e), 0);
+	assert_int_equal(s.streams, 4);
+	assert_true(s.throttle);
+	scratch_file(dir, "godwit.conf", "[migrate]\nstreams = 99\n", 23);
+	assert_int_equal(settings_load(dir, &s, &e), -EINVAL);
+	assert_non_null(strstr(e.text, "line 2"));
+	scratch_remove(dir);
+}
+
+#define FIELDS(pss, anonymous, locked, huge)                                                       \
+	"Size: 100 kB\nRss: 90 kB\nPss: " #pss " kB\nAnonymous: " #anonymous " kB\n"               \
+	"Private_Hugetlb: " #huge " kB\nLocked: " #locked " kB\nVmFlags: rd wr\n"
+
+static void what_can_only_go_frozen_is_counted(void **state)
+{
+	static const char text[] =
+		"00400000-00500000 r-xp 00000000 fe:00 123 /usr/bin/server\n" FIELDS(80, 0, 0, 0)
+		"00600000-00700000 rw-p 00000000 fe:00 123 /usr/bin/server\n" FIELDS(20, 12, 0, 0)
+		"7f0000000000-7f0000100000 rw-p 00000000 00:00 0 [heap]\n" FIELDS(50, 50, 0, 0)
+		"7f0000200000-7f0000300000 rw-p 00000000 00:00 0 \n" FIELDS(40, 40, 40, 0)
+		"7f0000400000-7f0000500000 rw-s 00000000 00:01 5 /dev/zero (deleted)\n" FIELDS(30, 0, 0, 0)
+		"7f0000600000-7f0000700000 rw-s 00000000 fe:00 7 /var/data\n" FIELDS(70, 0, 0, 0)
+		"7f0000800000-7f0000a00000 rw-p 00000000 00:0e 9 /anon_hugepage (deleted)\n" FIELDS(0, 0, 0, 2048)
+		"garbage\n:::\n";
+	struct eager e = {0};
+
+	(void)state;
+	eager_add_smaps(&e, text);
+	assert_int_equal(e.written_files, 12 * 1024);
+	assert_int_equal(e.locked, 40 * 1024);
+	assert_int_equal(e.shared, 30 * 1024);
+	assert_int_equal(e.huge, 2048 * 1024);
+	assert_int_equal(eager_total(&e), (12 + 40 + 30 + 2048) * 1024);
+	eager_add_smaps(&e, "");
+	assert_int_equal(eager_total(&e), (12 + 40 + 30 + 2048) * 1024);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -221,6 +297,9 @@ int main(void)
 		cmocka_unit_test(verdicts_count_as_their_worst),
 		cmocka_unit_test(every_line_of_json_is_an_object),
 		cmocka_unit_test(bytes_are_readable),
+		cmocka_unit_test(settings_are_parsed_strictly),
+		cmocka_unit_test(a_configuration_file_is_read_with_defaults),
+		cmocka_unit_test(what_can_only_go_frozen_is_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
