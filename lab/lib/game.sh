@@ -69,22 +69,48 @@ tiny_rootfs() {
 	done
 }
 
+# redis as a host has it, with the libraries that it needs, and the program that watches it.
+redis_rootfs() {
+	local dir=$STATE/redis
+	[ -d "$dir" ] && return
+	tiny_rootfs
+	cp -a "$STATE/tiny" "$dir.new"
+	in_host "$(first_site)" sh -c 'tar -chf - $(ldd "$@" | grep -o "/[^ :]*" | sort -u)' x \
+		/usr/bin/redis-server /usr/bin/redis-benchmark 2>/dev/null | tar -C "$dir.new" -xf - ||
+		die "copying redis failed"
+	mv "$dir.new" "$dir"
+}
+
+# workload_bundle ADDRESS NAME ARGS...
 workload_bundle() {
-	local name=$1
-	shift
+	local address=$1 name=$2
+	shift 2
 	case $name in
 	ddnet) bundle ddnet "$GAME_IMAGE" "/tmp /run /root" "" /usr/games/DDNet-Server \
 		"sv_port 8303;sv_register 0;sv_map dm1" ;;
 	tree | mem | bigtmpfs)
 		tiny_rootfs
-		bundle "$name" "$STATE/tiny" "/run /tmp" "" "/$name" "$@"
+		bundle "$name" "$STATE/tiny" "/run /tmp" "$address" "/$name" "$@"
 		;;
-	*) die "no workload \"$name\"; there are: tree, mem, bigtmpfs, ddnet" ;;
+	redis)
+		redis_rootfs
+		bundle redis "$STATE/redis" "/run /tmp" "$address" /redis "$@"
+		;;
+	*) die "no workload \"$name\"; there are: tree, mem, bigtmpfs, redis, ddnet" ;;
 	esac
+}
+
+# Whether a container has been given the floating address in its config.json.
+container_floats() {
+	jq -e '.annotations["org.godwit.address"]' "$STATE/hosts/$1/srv/$2/config.json" >/dev/null 2>&1
 }
 
 container_start() {
 	local site=$1 name=$2
+	if container_floats "$site" "$name"; then
+		in_host "$site" ip addr add "$FLOATING/24" dev br0 2>/dev/null || :
+		in_host "$site" arping -q -c 1 -A -I br0 "$FLOATING" || :
+	fi
 	# A file outside the container as its output could not be dumped.
 	in_host "$site" sh -c "runc --log /run/$name.log run -d --bundle /srv/$name $name \
 		</dev/null >/dev/null 2>&1" ||
@@ -93,6 +119,7 @@ container_start() {
 
 container_stop() {
 	in_host "$1" runc delete --force "$2" 2>/dev/null || :
+	! container_floats "$1" "$2" || in_host "$1" ip addr del "$FLOATING/24" dev br0 2>/dev/null || :
 }
 
 # Where a container runs, as "SITE", or nothing.
@@ -112,22 +139,20 @@ game_answers() {
 game_start() {
 	local site=$1
 	need_site "$site"
-	in_host "$site" ip addr add "$FLOATING/24" dev br0 2>/dev/null || :
 	container_start "$site" xonotic
 	wait_for 20 game_answers || die "the game does not answer at $FLOATING:$GAME_PORT"
 }
 
-game_stop() {
-	container_stop "$1" xonotic
-	in_host "$1" ip addr del "$FLOATING/24" dev br0 2>/dev/null || :
-}
-
+# workload_start [--floating] SITE NAME ARGS...
 workload_start() {
-	local site=$1 name=$2
-	need_site "$site"
-	shift 2
-	workload_bundle "$name" "$@"
-	container_start "$site" "$name"
+	local address=
+	if [ "$1" = --floating ]; then
+		address="$FLOATING/24 dev br0"
+		shift
+	fi
+	need_site "$1"
+	workload_bundle "$address" "${@:2}"
+	container_start "$1" "$2"
 }
 
 # The workloads check themselves and say so in /run/status of their own root; ddnet listens.

@@ -97,7 +97,7 @@ fill_data() {
 
 # Small C programs of the lab itself, and workloads, built when their source is newer.
 build_tools() {
-	local src name out flags
+	local src name out flags headers=("$LAB"/workloads/*.h)
 	mkdir -p "$TOOLS"
 	for src in "$LAB"/*.c "$LAB"/workloads/*.c; do
 		[ -e "$src" ] || continue
@@ -105,7 +105,7 @@ build_tools() {
 		out=$TOOLS/$name
 		flags=
 		case $src in */workloads/*) flags=-static ;; esac
-		[ "$out" -nt "$src" ] || cc -std=gnu17 -O2 -g -Wall -Wextra $flags -pthread \
+		[ -n "$(find "$out" -newer "$src" -newer "${headers[0]}" 2>/dev/null)" ] || cc -std=gnu17 -O2 -g -Wall -Wextra $flags -pthread \
 			-o "$out" "$src" || die "building $name failed"
 	done
 }

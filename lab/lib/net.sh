@@ -90,40 +90,43 @@ player_net_up() {
 	in_host player ip addr add "$LAN.50/24" dev eth0
 }
 
-# link SITE [--delay MS] [--jitter MS] [--loss PERCENT] [--rate MBIT] | --clear
+# link SITE [--delay MS] [--jitter MS] [--loss PERCENT] [--rate MBIT] | --clear: both directions,
+# each for itself; what isn't named is as it was made.
 link_set() {
 	local site=$1 n delay=0 jitter=0 loss=0 rate=
 	need_site "$site"
 	n=$(site_number "$site")
 	shift
-	link_clear "$site" "$n"
-	while [ $# -gt 0 ]; do
+	while [ $# -gt 0 ] && [ "$1" != --clear ]; do
 		case $1 in
-		--delay) delay=$2 ;;
-		--jitter) jitter=$2 ;;
-		--loss) loss=$2 ;;
-		--rate) rate=$2 ;;
-		--clear) return ;;
+		--delay) delay=${2:-} ;;
+		--jitter) jitter=${2:-} ;;
+		--loss) loss=${2:-} ;;
+		--rate) rate=${2:-} ;;
 		*) die "link: unknown option $1; known: --delay MS --jitter MS --loss PERCENT --rate MBIT --clear" ;;
 		esac
 		[[ ${2:-} =~ ^[0-9]+(\.[0-9]+)?$ ]] || die "link: $1 wants a number"
 		shift 2
 	done
+	link_clear "$site" "$n"
+	[ $# = 0 ] || return 0
 	[ "$delay$jitter$loss" = 000 ] || link_impair "$site" "$n" "$delay" "$jitter" "$loss"
 	[ -z "$rate" ] || link_rate "$site" "$n" "$rate"
 }
 
-# The cable is cut and a program put between its ends; frames must fit the link then.
+# The cable is cut and a program put between its ends. What it gets must be whole frames: no larger
+# than the link's, and with the checksums that a virtual cable otherwise leaves out.
 link_impair() {
 	local site=$1 n=$2
 	in_internet ip link set "w-$n" nomaster
 	in_internet ip link add "i-$n" type veth peer name "j-$n"
 	in_internet ip link set "i-$n" up
 	in_internet ip link set "j-$n" master inet0 up
-	in_host "$site" true
-	nsenter -t "$(host_pid "$site")" -n ethtool -K wan0 tso off gso off gro off >/dev/null
-	in_internet sh -c "for i in w-$n i-$n j-$n; do ethtool -K \$i tso off gso off gro off; done" >/dev/null
-	in_internet "$TOOLS/impair" "w-$n" "i-$n" "$3" "$4" "$5" </dev/null >"$STATE/impair-$n.log" 2>&1 &
+	nsenter -t "$(host_pid "$site")" -n ethtool -K wan0 tx off tso off gso off gro off >/dev/null
+	in_internet sh -c "for i in w-$n i-$n j-$n; do ethtool -K \$i tx off tso off gso off gro off; done" >/dev/null
+	# Not through a function: that would be the child whose pid this is.
+	rm -f "$STATE/impair-$n.log"
+	ip netns exec "$INTERNET" "$TOOLS/impair" "w-$n" "i-$n" "$3" "$4" "$5" </dev/null >"$STATE/impair-$n.log" 2>&1 &
 	echo $! >"$STATE/impair-$n.pid"
 	wait_for 5 grep -q ready "$STATE/impair-$n.log" || die "link: $(cat "$STATE/impair-$n.log")"
 }
@@ -137,13 +140,13 @@ link_rate() {
 link_clear() {
 	local n=$2 pid
 	nsenter -t "$(host_pid "$1")" -n sh -c 'tc qdisc del dev wan0 root;
-		ethtool -K wan0 tso on gso on gro on' >/dev/null 2>&1 || :
+		ethtool -K wan0 tx on tso on gso on gro on' >/dev/null 2>&1 || :
 	in_internet tc qdisc del dev "w-$n" root 2>/dev/null || :
 	if pid=$(cat "$STATE/impair-$n.pid" 2>/dev/null); then
 		kill "$pid" 2>/dev/null || :
 		rm -f "$STATE/impair-$n.pid"
 		in_internet ip link del "i-$n" 2>/dev/null || :
-		in_internet ethtool -K "w-$n" tso on gso on gro on >/dev/null 2>&1 || :
+		in_internet ethtool -K "w-$n" tx on tso on gso on gro on >/dev/null 2>&1 || :
 	fi
 	in_internet ip link set "w-$n" master inet0
 }
