@@ -54,7 +54,7 @@ teardown() {
 }
 
 @test "a container that outruns the link is slowed down if that is allowed" {
-	lab workload start strasbourg mem 64 50 random
+	lab workload start strasbourg mem 16 30 random
 	sleep 0.5
 	pid=$(container_pid strasbourg mem)
 	# 100 Mbit/s are 12.5 MB/s.
@@ -62,11 +62,11 @@ teardown() {
 	[ "$status" = 3 ]
 	assert_says "no longer shrink" "--throttle"
 	assert_untouched strasbourg mem "$pid"
-	migrate strasbourg tuebingen mem --mode pre --bandwidth 100 --max-downtime 3000 --throttle --json
+	migrate strasbourg tuebingen mem --mode pre --bandwidth 100 --max-downtime 500 --throttle --json
 	echo "$output"
 	[ "$status" = 0 ]
 	jq -se 'map(select(.event == "round").throttle) | max > 0' <<<"$output"
-	# The first round alone had 64 MB to send.
+	# The first round alone had 16 MB to send.
 	jq -se 'map(select(.event == "round"))[0] | .bytes / .ms < 20000' <<<"$output"
 	sleep 1
 	lab workload check tuebingen mem
