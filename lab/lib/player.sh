@@ -53,7 +53,7 @@ player_status() {
 	in_player sh -c 'kill -0 $(cat /run/player.pid)' 2>/dev/null || die "player: not running"
 	[ "$(in_player grep -ci 'disconnect\|connection timed out\|server is down' /run/player.log)" = 0 ] ||
 		die "player: lost the connection: $(in_player grep -i 'disconnect\|timed out' /run/player.log | tail -n 1)"
-	player_streams || die "player: gets no packets"
+	wait_for 5 player_streams || die "player: gets no packets"
 	echo "player: connected"
 }
 
