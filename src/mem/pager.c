@@ -239,6 +239,23 @@ static void view_ended(struct pager_view *w)
 	view_done(&w->view);
 }
 
+/* The kernel fills pages of one region at a time: a run that goes over its end is refused whole,
+ * as if there were none. */
+static int fill(const struct pager_view *w, uint64_t at, uint32_t pages, const uint8_t *data,
+	uint64_t *ret_done)
+{
+	int r;
+
+	do {
+		if (data)
+			r = uffd_copy(w->uffd, at, data, PAGES_TO_BYTES(pages), ret_done);
+		else
+			r = uffd_zero(w->uffd, at, PAGES_TO_BYTES(pages), ret_done);
+		pages /= 2;
+	} while (r == -ENOENT && *ret_done == 0 && pages > 0);
+	return r;
+}
+
 /*
  * Copies (or zeroes, for @data NULL) original pages to where they are now. What can't be now
  * stays pending: -EAGAIN until an event has been read, -ENOMEM.
@@ -253,10 +270,7 @@ static int install(struct pager *p, struct pager_view *w, uint64_t original, uin
 
 		if (run == 0)
 			return 0;
-		if (data)
-			r = uffd_copy(w->uffd, at, data, PAGES_TO_BYTES(run), &done);
-		else
-			r = uffd_zero(w->uffd, at, PAGES_TO_BYTES(run), &done);
+		r = fill(w, at, run, data, &done);
 		run = (uint32_t)BYTES_TO_PAGES(done);
 		settle(p, w, original, run);
 		*(data ? &p->stats.installed : &p->stats.zero_pages) += run;

@@ -180,6 +180,25 @@ static void arrived_before_opening_is_installed(void **state)
 	tear_down(&s);
 }
 
+/* One chunk of pages may belong to several regions: the kernel doesn't fill over their borders. */
+static void regions_side_by_side_are_filled(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	set_up(&s, 400, EVENTS);
+	for (uint32_t i = 50; i < 400; i += 100)
+		assert_int_equal(mprotect(s.mem + PAGES_TO_BYTES(i), PAGES_TO_BYTES(1 + i / 9),
+					 PROT_READ), 0);
+	put_pages(&s, 0, 400);
+	pager_open(s.pager);
+	start(&s);
+	wait_done(&s);
+	for (uint32_t i = 0; i < 400; i++)
+		assert_true(is_page(s.mem + PAGES_TO_BYTES(i), i));
+	tear_down(&s);
+}
+
 static void arriving_while_open_goes_straight_in(void **state)
 {
 	struct scene s;
@@ -476,6 +495,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(arrived_before_opening_is_installed),
+		cmocka_unit_test(regions_side_by_side_are_filled),
 		cmocka_unit_test(arriving_while_open_goes_straight_in),
 		cmocka_unit_test(touched_pages_are_asked_for_once),
 		cmocka_unit_test(touched_before_opening_gets_that_page_alone),
