@@ -5,6 +5,7 @@
 #include "kernel/inject.h"
 #include "kernel/pagemap.h"
 #include "kernel/uffd.h"
+#include "kernel/vfork.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -97,10 +98,14 @@ static int attach(struct seen *s, bool last)
 
 /* A region that isn't registered: all of it counts as written, whatever marks its pages have, which
  * may have come along from elsewhere (mremap(2) before Linux 6.13). From now on it is tracked. */
-static int begin_region(struct seen *s, const struct region *g, struct ranges *ret)
+static int begin_region(struct seen *s, const struct region *g, uint64_t limit, struct ranges *ret)
 {
-	int r = uffd_register_tracking(s->uffd, g->start, g->end - g->start);
+	/* With what is free behind it: a region that has grown meanwhile would be cut in two, and
+	 * mremap(2) of both then be refused. */
+	int r = uffd_register_tracking(s->uffd, g->start, limit - g->start);
 
+	if (r < 0 && r != -ESRCH)
+		r = uffd_register_tracking(s->uffd, g->start, g->end - g->start);
 	if (r == -ESRCH)
 		return -ESTALE;
 	if (r == 0)
@@ -119,11 +124,13 @@ static int begin_region(struct seen *s, const struct region *g, struct ranges *r
  * Only a page that this descriptor has marked, in a region that has been registered ever since, is
  * left out. A region that was replaced, moved or inherited isn't: the scan says -EPERM.
  */
-static int scan_region(struct seen *s, const struct region *g, struct ranges *ret)
+static int scan_region(struct seen *s, size_t i, struct ranges *ret)
 {
+	const struct region *g = &s->process.regions[i];
+	uint64_t limit = i + 1 < s->process.n_regions ? g[1].start : g->end;
 	int r = pagemap_written(s->process.pagemap, g->start, g->end, ret);
 
-	return r == -EPERM ? begin_region(s, g, ret) : r;
+	return r == -EPERM ? begin_region(s, g, limit, ret) : r;
 }
 
 /* All of it, once; -ESTALE as above. What was reported before that stays reported: it is marked. */
@@ -136,7 +143,7 @@ static int scan_regions(struct seen *s, bool track, struct ranges *ret)
 		if (!g->anonymous || g->shared)
 			continue;
 		if (track)
-			r = scan_region(s, g, ret);
+			r = scan_region(s, i, ret);
 		else
 			r = pagemap_populated(s->process.pagemap, g->start, g->end, ret);
 		if (r < 0)
@@ -145,9 +152,10 @@ static int scan_regions(struct seen *s, bool track, struct ranges *ret)
 	return 0;
 }
 
-static int scan_process(struct seen *s, bool last, struct tracked *ret)
+static int scan_process(struct seen *s, bool last, bool track, struct tracked *ret)
 {
-	bool track = !process_has_direct_io(&s->process) && (s->uffd >= 0 || attach(s, last) == 0);
+	track = track && !process_has_direct_io(&s->process) &&
+		(s->uffd >= 0 || attach(s, last) == 0);
 	int r = scan_regions(s, track, &ret->written);
 
 	if (r == -ESTALE) {
@@ -167,6 +175,47 @@ static bool has_ended(int r)
 	return r == -ESRCH || r == -ENOENT;
 }
 
+static bool is_among(pid_t pid, const pid_t *pids, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (pids[i] == pid)
+			return true;
+	return false;
+}
+
+/* Those that aren't any more: their descriptors would add up. */
+static void drop_others(struct tracker *t, const pid_t *pids, size_t n)
+{
+	for (size_t i = t->n; i-- > 0;)
+		if (!is_among(t->v[i]->process.pid, pids, n)) {
+			seen_free(t->v[i]);
+			t->v[i] = t->v[--t->n];
+		}
+}
+
+/* 0: left out. */
+static int scan_pid(struct tracker *t, pid_t pid, bool last, struct tracked *ret)
+{
+	/* It would take the reports of its parent, which has the same pages. Asked before anything is
+	 * opened: one that is by itself stays so. */
+	bool borrowed = vfork_borrows(pid);
+	struct seen *s;
+	int r;
+
+	if (borrowed && !last)
+		return 0;
+	s = find(t, pid);
+	if (!s)
+		s = add(t, pid);
+	if (!s)
+		return -ENOMEM;
+	r = process_refresh(&s->process);
+	if (r < 0 || s->process.n_regions == 0)
+		return r;
+	r = scan_process(s, last, !borrowed, ret);
+	return r < 0 ? r : 1;
+}
+
 int tracker_scan(struct tracker *t, const pid_t *pids, size_t n, bool last, struct tracker_scan *ret,
 	struct err *e)
 {
@@ -174,26 +223,19 @@ int tracker_scan(struct tracker *t, const pid_t *pids, size_t n, bool last, stru
 	ret->v = calloc(n ? n : 1, sizeof(*ret->v));
 	if (!ret->v)
 		return err_sys(e, ENOMEM, "tracker");
+	drop_others(t, pids, n);
 	for (size_t i = 0; i < n; i++) {
-		struct seen *s = find(t, pids[i]);
-		int r;
+		struct tracked *one = &ret->v[ret->n];
+		int r = scan_pid(t, pids[i], last, one);
 
-		if (!s)
-			s = add(t, pids[i]);
-		if (!s)
-			return err_sys(e, ENOMEM, "tracker");
-		r = process_refresh(&s->process);
-		if (r == 0 && s->process.n_regions > 0)
-			r = scan_process(s, last, &ret->v[ret->n]);
-		else if (r == 0)
-			continue;
-		if (has_ended(r)) {
-			ranges_done(&ret->v[ret->n].written);
+		if (r == 1) {
+			ret->pages += BYTES_TO_PAGES(ranges_bytes(&one->written));
+			ret->n++;
 			continue;
 		}
-		if (r < 0)
+		ranges_done(&one->written);
+		if (r < 0 && !has_ended(r))
 			return err_sys(e, -r, "tracking the memory of process %d", pids[i]);
-		ret->pages += BYTES_TO_PAGES(ranges_bytes(&ret->v[ret->n++].written));
 	}
 	return 0;
 }

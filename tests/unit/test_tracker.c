@@ -2,18 +2,41 @@
 /* A child process does what it is told with its memory, and the tracker must see it. */
 #include "unit.h"
 
+#include "base/file.h"
 #include "mem/tracker.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
 #define PAGES 64
 #define REGION PAGES_TO_BYTES(PAGES)
+#define ATTACHMENTS 60 /* where something must not happen that happens now and then */
 
-enum order { WRITE_PAGE, MAP_OTHER, MOVE, DISCARD, REFILL, READ_PAGE, FORK, EXEC };
+enum order {
+	WRITE_PAGE,
+	MAP_OTHER,
+	MOVE,
+	DISCARD,
+	REFILL,
+	READ_PAGE,
+	FORK,
+	EXEC,
+	VFORK,
+	LEAVE,
+	RESIZE,
+	FORK_ON,
+	FORKS_BAD,
+	SIGNALS_SEEN,
+	SIGNALS_KEPT,
+	EXEC_ON,
+};
 
 struct child {
 	pid_t pid;
@@ -26,7 +49,11 @@ struct command {
 	uint32_t page;
 };
 
+static struct child *me;
 static uint8_t *region;
+static atomic_uint signals_seen, forks_bad;
+
+static uint64_t serve(uint64_t answer);
 
 static uint8_t *map_filled(void)
 {
@@ -37,10 +64,93 @@ static uint8_t *map_filled(void)
 	return p;
 }
 
-/* Returns what the parent wants to know: an address or a pid. */
+/* Signals come with their numbers, in order. */
+static void on_signal(int number, siginfo_t *info, void *context)
+{
+	(void)number;
+	(void)context;
+	if (info->si_code == SI_QUEUE && info->si_value.sival_int == (int)signals_seen)
+		signals_seen++;
+}
+
+static void take_signals(void)
+{
+	struct sigaction on = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
+	sigset_t trap;
+
+	sigaction(SIGRTMIN, &on, NULL);
+	signal(SIGTRAP, SIG_IGN);
+	sigemptyset(&trap);
+	sigaddset(&trap, SIGTRAP);
+	sigprocmask(SIG_BLOCK, &trap, NULL);
+}
+
+static bool signals_are_as_they_were(void)
+{
+	struct sigaction trap;
+	sigset_t mask;
+
+	sigprocmask(SIG_BLOCK, NULL, &mask);
+	sigaction(SIGTRAP, NULL, &trap);
+	return sigismember(&mask, SIGTRAP) && !sigismember(&mask, SIGUSR1) &&
+		trap.sa_handler == SIG_IGN;
+}
+
+static bool has_userfaultfd(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	struct dirent *entry;
+	char target[64];
+	bool has = false;
+
+	while (d && (entry = readdir(d))) {
+		ssize_t n = readlinkat(dirfd(d), entry->d_name, target, sizeof(target) - 1);
+
+		target[n > 0 ? n : 0] = '\0';
+		has |= strstr(target, "userfaultfd") != NULL;
+	}
+	if (d)
+		closedir(d);
+	return has;
+}
+
+static void *fork_on(void *arg)
+{
+	int status;
+
+	for (;;) {
+		pid_t pid = fork();
+
+		if (pid == 0)
+			_exit(has_userfaultfd());
+		if (waitpid(pid, &status, 0) == pid && status != 0)
+			forks_bad++;
+	}
+	return arg;
+}
+
+/* How often a region that grows and shrinks could not. */
+static uint64_t resize(uint8_t *p)
+{
+	uint64_t failed = 0;
+
+	for (unsigned i = 0; i < 100000; i++) {
+		size_t now = i % 2 ? 2 * REGION : REGION, then = i % 2 ? REGION : 2 * REGION;
+		void *q = mremap(p, now, then, MREMAP_MAYMOVE);
+
+		if (q == MAP_FAILED)
+			failed++;
+		else
+			p = q;
+	}
+	return failed;
+}
+
+/* Returns what the parent wants to know: an address, a pid, a number. */
 static uint64_t obey(const struct command *c)
 {
 	volatile uint8_t *page = region + PAGES_TO_BYTES(c->page);
+	pthread_t thread;
 	pid_t pid;
 
 	switch (c->order) {
@@ -69,22 +179,50 @@ static uint64_t obey(const struct command *c)
 		return (uint64_t)pid;
 	case EXEC:
 		execlp("sleep", "sleep", "30", NULL);
+		return 0;
+	case VFORK:
+		pid = vfork();
+		if (pid == 0)
+			serve((uint64_t)getpid());
+		return 0;
+	case LEAVE:
+		_exit(0);
+	case RESIZE:
+		return resize(map_filled());
+	case FORK_ON:
+		return (uint64_t)pthread_create(&thread, NULL, fork_on, NULL);
+	case FORKS_BAD:
+		return forks_bad;
+	case SIGNALS_SEEN:
+		return signals_seen;
+	case SIGNALS_KEPT:
+		return signals_are_as_they_were();
+	case EXEC_ON:
+		/* One program after the other, for a while, at the same pid. */
+		execlp("sh", "sh", "-c", "[ $1 = 0 ] || exec sh -c \"$0\" \"$0\" $(($1 - 1))",
+			"[ $1 = 0 ] || exec sh -c \"$0\" \"$0\" $(($1 - 1))", "400", NULL);
+		return 0;
 	}
 	return 0;
 }
 
-static void child_main(struct child *c)
+static uint64_t serve(uint64_t answer)
 {
 	struct command command;
-	uint64_t answer = 0;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	region = map_filled();
-	answer = (uintptr_t)region;
-	while (write(c->answers[1], &answer, sizeof(answer)) > 0 &&
-		read(c->orders[0], &command, sizeof(command)) > 0)
+	while (write(me->answers[1], &answer, sizeof(answer)) > 0 &&
+		read(me->orders[0], &command, sizeof(command)) > 0)
 		answer = obey(&command);
 	_exit(0);
+}
+
+static void child_main(struct child *c)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	take_signals();
+	me = c;
+	region = map_filled();
+	serve((uintptr_t)region);
 }
 
 static uint64_t take_answer(struct child *c)
@@ -95,12 +233,17 @@ static uint64_t take_answer(struct child *c)
 	return v;
 }
 
-static uint64_t tell(struct child *c, enum order order, uint32_t page)
+static void order(struct child *c, enum order order, uint32_t page)
 {
 	struct command command = {order, page};
 
 	assert_int_equal(write(c->orders[1], &command, sizeof(command)), sizeof(command));
-	return order == EXEC ? 0 : take_answer(c);
+}
+
+static uint64_t tell(struct child *c, enum order what, uint32_t page)
+{
+	order(c, what, page);
+	return what == EXEC || what == EXEC_ON ? 0 : take_answer(c);
 }
 
 struct scene {
@@ -311,6 +454,141 @@ static void a_process_that_has_ended_is_left_out(void **state)
 	tear_down(&s);
 }
 
+/* Attaches once more. */
+static void attach_again(struct scene *s)
+{
+	struct err e = ERR_INIT;
+
+	tracker_scan_done(&s->scan);
+	tracker_free(s->tracker);
+	assert_int_equal(tracker_new(&s->tracker, &e), 0);
+	look(s);
+	assert_false(s->scan.v[0].untracked);
+}
+
+static void one_in_vfork_takes_no_report_from_its_parent(void **state)
+{
+	struct scene s;
+	struct err e = ERR_INIT;
+	pid_t both[2];
+
+	(void)state;
+	set_up(&s);
+	both[0] = s.child.pid;
+	both[1] = (pid_t)tell(&s.child, VFORK, 0);
+	tell(&s.child, WRITE_PAGE, 5);
+	tracker_scan_done(&s.scan);
+	assert_int_equal(tracker_scan(s.tracker, &both[1], 1, false, &s.scan, &e), 0);
+	assert_int_equal(s.scan.n, 0);
+	tell(&s.child, WRITE_PAGE, 6);
+	tracker_scan_done(&s.scan);
+	assert_int_equal(tracker_scan(s.tracker, both, 2, true, &s.scan, &e), 0);
+	assert_int_equal(s.scan.n, 2);
+	assert_true(is_written(&s, 5));
+	assert_true(is_written(&s, 6));
+	assert_true(s.scan.v[1].untracked);
+	assert_true(ranges_contain(&s.scan.v[1].written, s.child.base, s.child.base + REGION));
+	tell(&s.child, LEAVE, 0);
+	tear_down(&s);
+}
+
+static void signals_are_untouched(void **state)
+{
+	struct scene s;
+	int sent = 0;
+
+	(void)state;
+	set_up(&s);
+	for (int i = 0; i < ATTACHMENTS; i++) {
+		for (int k = 0; k < 20; k++)
+			sent += sigqueue(s.child.pid, SIGRTMIN, (union sigval){.sival_int = sent}) == 0;
+		attach_again(&s);
+	}
+	assert_int_equal(tell(&s.child, SIGNALS_SEEN, 0), sent);
+	assert_int_equal(tell(&s.child, SIGNALS_KEPT, 0), 1);
+	tear_down(&s);
+}
+
+static char state_of(pid_t pid)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	assert_int_equal(file_read(path, 4096, &text, NULL), 0);
+	return strrchr(text, ')')[2];
+}
+
+static void a_stopped_process_stays_so(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	set_up(&s);
+	kill(s.child.pid, SIGSTOP);
+	assert_int_equal(waitpid(s.child.pid, NULL, WUNTRACED), s.child.pid);
+	attach_again(&s);
+	for (int i = 0; i < 200 && state_of(s.child.pid) != 'T'; i++)
+		usleep(1000);
+	assert_int_equal(state_of(s.child.pid), 'T');
+	kill(s.child.pid, SIGCONT);
+	tell(&s.child, WRITE_PAGE, 5);
+	look(&s);
+	assert_true(is_written(&s, 5));
+	assert_false(is_written(&s, 6));
+	tear_down(&s);
+}
+
+static void no_child_of_another_thread_inherits_the_descriptor(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	set_up(&s);
+	assert_int_equal(tell(&s.child, FORK_ON, 0), 0);
+	for (int i = 0; i < 10 * ATTACHMENTS; i++)
+		attach_again(&s);
+	assert_int_equal(tell(&s.child, FORKS_BAD, 0), 0);
+	tear_down(&s);
+}
+
+/* Its code is elsewhere each time. */
+static void exec_at_any_time_does_no_harm(void **state)
+{
+	struct scene s;
+	struct err e = ERR_INIT;
+	int status;
+	pid_t r;
+
+	(void)state;
+	set_up(&s);
+	tell(&s.child, EXEC_ON, 0);
+	while ((r = waitpid(s.child.pid, &status, WNOHANG)) == 0) {
+		tracker_scan_done(&s.scan);
+		tracker_free(s.tracker);
+		assert_int_equal(tracker_new(&s.tracker, &e), 0);
+		assert_int_equal(tracker_scan(s.tracker, &s.child.pid, 1, false, &s.scan, &e), 0);
+	}
+	assert_int_equal(r, s.child.pid);
+	assert_int_equal(status, 0);
+	tear_down(&s);
+}
+
+static void a_region_can_grow_at_any_time(void **state)
+{
+	struct scene s;
+	struct pollfd p;
+
+	(void)state;
+	set_up(&s);
+	p = (struct pollfd){.fd = s.child.answers[0], .events = POLLIN};
+	order(&s.child, RESIZE, 0);
+	while (poll(&p, 1, 0) == 0)
+		attach_again(&s);
+	assert_int_equal(take_answer(&s.child), 0);
+	tear_down(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -322,6 +600,12 @@ int main(void)
 		cmocka_unit_test(exec_is_another_address_space),
 		cmocka_unit_test(the_last_scan_attaches_to_nobody),
 		cmocka_unit_test(a_process_that_has_ended_is_left_out),
+		cmocka_unit_test(one_in_vfork_takes_no_report_from_its_parent),
+		cmocka_unit_test(signals_are_untouched),
+		cmocka_unit_test(a_stopped_process_stays_so),
+		cmocka_unit_test(no_child_of_another_thread_inherits_the_descriptor),
+		cmocka_unit_test(exec_at_any_time_does_no_harm),
+		cmocka_unit_test(a_region_can_grow_at_any_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
