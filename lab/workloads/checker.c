@@ -82,6 +82,7 @@ struct board {
 static uint64_t seed = 1;
 static struct board *board;
 static unsigned n_arenas;
+static long pace = 1; /* of all naps: many processes shall not take more of the machine than few */
 static pid_t first_process;
 
 /* --- what is said -------------------------------------------------------------------------- */
@@ -448,9 +449,10 @@ static void do_swap(struct arena *a)
 
 	if (n1 != n2)
 		return;
-	away = mremap(p1, n1, n1, MREMAP_MAYMOVE | MREMAP_FIXED, map(n1, MAP_PRIVATE | MAP_ANONYMOUS, -1));
+	/* Neither place may be free in between: another thread could be given it. */
+	away = mremap(p1, n1, n1, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
 	must(away != MAP_FAILED, "mremap");
-	two->p = mremap(p2, n2, n2, MREMAP_MAYMOVE | MREMAP_FIXED, p1);
+	two->p = mremap(p2, n2, n2, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, p1);
 	one->p = mremap(away, n1, n1, MREMAP_MAYMOVE | MREMAP_FIXED, p2);
 	must(two->p == p1 && one->p == p2, "mremap");
 }
@@ -733,7 +735,8 @@ static void arena_init(struct arena *a, uint32_t owner, uint32_t pages)
 	*a = (struct arena){.owner = owner, .random = mix(seed + owner)};
 	for (uint32_t k = 0; k < REGIONS; k++) {
 		struct region *r = &a->r[k];
-		uint32_t n = k == HUGE_PAGES ? (pages + 511) / 512 * 512 : pages;
+		bool huge = k == HUGE_PAGES && pages >= 64;
+		uint32_t n = huge ? (pages + 511) / 512 * 512 : pages;
 
 		*r = (struct region){.kind = k < KINDS ? (enum kind)k : ANONYMOUS, .number = k, .pages = n,
 			.most = 2 * n, .protection = PROT_READ | PROT_WRITE};
@@ -759,7 +762,7 @@ static void *arena_main(void *arg)
 	for (;;) {
 		for (unsigned i = 0; i < OPERATIONS_PER_PASS; i++) {
 			do_something(&a);
-			nap(5000);
+			nap(5000 * pace);
 		}
 		atomic_store(&board->doing[a.owner], "check");
 		check_arena(&a, "in a thread");
@@ -790,7 +793,7 @@ static void *turns_main(void *arg)
 		turns.count++;
 		pthread_cond_broadcast(&turns.changed);
 		pthread_mutex_unlock(&turns.lock);
-		nap(3000);
+		nap(3000 * pace);
 	}
 	return NULL;
 }
@@ -819,7 +822,7 @@ static void *signals_main(void *arg)
 				wrong("signals are no longer taken");
 			else
 				nap(2000);
-		nap(1000);
+		nap(1000 * pace);
 	}
 	return NULL;
 }
@@ -898,7 +901,7 @@ __attribute__((noreturn)) static void process_main(unsigned number, uint32_t pag
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	sigprocmask(SIG_BLOCK, NULL, &mask);
 	for (;;) {
-		nap(50000);
+		nap(50000 * pace);
 		check_signal_state(&mask);
 		check_lock(number);
 	}
@@ -1071,6 +1074,7 @@ int main(int argc, char **argv)
 	processes = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 4;
 	pages = (argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 32) * 256;
 	n_arenas = processes * THREADS;
+	pace = 1 + processes / 5;
 	if (processes == 0 || n_arenas > ARENAS_MAX)
 		return 2;
 	pages = pages / n_arenas / REGIONS;
