@@ -4,7 +4,8 @@
 # config.json from a generator, and how each workload is started, watched and stopped.
 
 # bundle_config ROOTFS_READONLY TMPFS ADDRESS ARGS...: a config.json on stdout, from runc's own
-# template: host network, no terminal, tmpfs where the game writes.
+# template: host network, no terminal, tmpfs where the game writes. $BUNDLE_EDIT is a jq filter for
+# what else is to be changed.
 bundle_config() {
 	local tmpfs=$1 address=$2
 	shift 2
@@ -19,7 +20,7 @@ bundle_config() {
 		| .mounts += ($tmpfs | split(" ") | map({destination: ., type: "tmpfs", source: "tmpfs",
 			options: ["nosuid", "nodev", "mode=1777"]}))
 		| if $address == "" then . else .annotations["org.godwit.address"] = $address end
-		' --args -- "$@"
+		| '"${BUNDLE_EDIT:-.}" --args -- "$@"
 }
 
 # bundle NAME ROOTFS TMPFS ADDRESS ARGS...: at /srv/NAME on every site, with a rootfs of its own.
@@ -81,6 +82,9 @@ redis_rootfs() {
 	mv "$dir.new" "$dir"
 }
 
+# So that checker can let a process have the pid of one that has ended.
+CHECKER_EDIT='.process.capabilities |= map_values(. + ["CAP_CHECKPOINT_RESTORE"])'
+
 # workload_bundle ADDRESS NAME ARGS...
 workload_bundle() {
 	local address=$1 name=$2
@@ -88,15 +92,16 @@ workload_bundle() {
 	case $name in
 	ddnet) bundle ddnet "$GAME_IMAGE" "/tmp /run /root" "" /usr/games/DDNet-Server \
 		"sv_port 8303;sv_register 0;sv_map dm1" ;;
-	tree | mem | bigtmpfs)
+	checker | mem | bigtmpfs)
 		tiny_rootfs
+		[ "$name" != checker ] || local BUNDLE_EDIT=${BUNDLE_EDIT:-$CHECKER_EDIT}
 		bundle "$name" "$STATE/tiny" "/run /tmp" "$address" "/$name" "$@"
 		;;
 	redis)
 		redis_rootfs
 		bundle redis "$STATE/redis" "/run /tmp" "$address" /redis "$@"
 		;;
-	*) die "no workload \"$name\"; there are: tree, mem, bigtmpfs, redis, ddnet" ;;
+	*) die "no workload \"$name\"; there are: checker, mem, bigtmpfs, redis, ddnet" ;;
 	esac
 }
 

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -38,8 +39,8 @@
 #define SYSCALL_LEN 2
 static const uint8_t syscall_code[SYSCALL_LEN] = {0x0f, 0x05};
 #define VDSO_MAX 16384
-#define STOP_TRIES 1000
 #define ATTACH_TRIES 500 /* of 0.2 ms */
+#define THREADS_MAX 4096
 
 /* Where in @pid a system call instruction is: its vdso has some. */
 static int find_syscall(pid_t pid, uint64_t *ret)
@@ -72,36 +73,153 @@ static int find_syscall(pid_t pid, uint64_t *ret)
 	return n < 0 ? -errno : -ENOEXEC;
 }
 
-/* Waits for a stop of @pid. Once a register has been written there is no way back but through it:
- * then (@tries 0) for as long as it takes, which is one system call. */
-static int wait_stop(pid_t pid, unsigned tries, int *ret_status)
+/* Waits for a stop of thread @tid. Once a register has been written there is no way back but through
+ * it: then (@tries 0) for as long as it takes, which is one system call. */
+static int wait_stop(pid_t tid, unsigned tries, int *ret_status)
 {
 	struct timespec tick = {.tv_nsec = 200000};
 	pid_t r;
 
 	for (unsigned i = 0; tries == 0 || i < tries; i++) {
-		r = waitpid(pid, ret_status, __WALL | (tries ? WNOHANG : 0));
+		r = waitpid(tid, ret_status, __WALL | (tries ? WNOHANG : 0));
 		if (r < 0)
 			return -errno;
-		if (r == pid)
+		if (r == tid)
 			return WIFSTOPPED(*ret_status) ? 0 : -ESRCH;
 		nanosleep(&tick, NULL);
 	}
 	return -EBUSY;
 }
 
+/* Waits until @tid stands where PTRACE_INTERRUPT puts it: between two instructions, with no signal
+ * half delivered. In vfork(2), for one, it can't stop now. */
+static int wait_interrupted(pid_t tid)
+{
+	int status, r;
+
+	while ((r = wait_stop(tid, ATTACH_TRIES, &status)) == 0) {
+		if (status >> 16 == PTRACE_EVENT_STOP)
+			return 0;
+		/* A signal came first, which it takes as if we weren't there; it has used up our
+		 * interrupt. */
+		if (ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0 ||
+			ptrace(PTRACE_CONT, tid, NULL, (void *)(uintptr_t)WSTOPSIG(status)) < 0)
+			return -errno;
+	}
+	return r;
+}
+
+/* The container's seccomp filter may not know the calls. */
+static int interrupt(pid_t tid)
+{
+	if (ptrace(PTRACE_SEIZE, tid, NULL, PTRACE_O_SUSPEND_SECCOMP | PTRACE_O_TRACESYSGOOD) < 0 ||
+		ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0)
+		return -errno;
+	return 0;
+}
+
+struct threads {
+	pid_t v[THREADS_MAX];
+	size_t n;
+};
+
+static bool has_thread(const struct threads *t, pid_t tid)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (t->v[i] == tid)
+			return true;
+	return false;
+}
+
+/* Interrupts the threads of @pid that aren't in @t yet, and adds them. How many, or -errno. */
+static int interrupt_new(pid_t pid, struct threads *t)
+{
+	char path[64];
+	struct dirent *entry;
+	int n = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	d = opendir(path);
+	if (!d)
+		return -errno;
+	while (n >= 0 && (entry = readdir(d))) {
+		pid_t tid = atoi(entry->d_name);
+
+		if (tid <= 0 || has_thread(t, tid))
+			continue;
+		if (t->n == THREADS_MAX) {
+			n = -E2BIG;
+		} else if (interrupt(tid) == 0) {
+			t->v[t->n++] = tid;
+			n++;
+		} else if (tid == pid) {
+			n = -EPERM;
+		}
+	}
+	closedir(d);
+	return n;
+}
+
+/* Stops all threads of @pid: one that ran could fork, and its child would inherit the descriptor
+ * that we make, or close it under its number. */
+static int stop_threads(pid_t pid, struct threads *t)
+{
+	size_t waited = 0;
+	int n;
+
+	while ((n = interrupt_new(pid, t)) > 0)
+		for (; waited < t->n; waited++) {
+			int r = wait_interrupted(t->v[waited]);
+
+			/* A thread that has ended is none. */
+			if (r < 0 && (r != -ESRCH || t->v[waited] == pid))
+				return r;
+		}
+	return n;
+}
+
 struct tracee {
 	pid_t pid;
 	struct user_regs_struct saved;
+	uint64_t mask; /* its blocked signals */
 	uint64_t code;
-	int pending; /* a signal that arrived meanwhile */
+	bool stop; /* a SIGSTOP arrived meanwhile, which can't be blocked */
 };
+
+/* Lets it go on until it stops in the way that is @wanted. -EFAULT: it has done something else. */
+static int run_until(struct tracee *t, int how, bool (*wanted)(int status))
+{
+	int status, r;
+
+	do {
+		if (ptrace(how, t->pid, NULL, NULL) < 0)
+			return -errno;
+		r = wait_stop(t->pid, 0, &status);
+		if (r < 0)
+			return r;
+		if (wanted(status))
+			return 0;
+		t->stop |= WSTOPSIG(status) == SIGSTOP && status >> 16 == 0;
+	} while (WSTOPSIG(status) == SIGSTOP || status >> 16 == PTRACE_EVENT_STOP);
+	return -EFAULT;
+}
+
+static bool at_syscall(int status)
+{
+	return WSTOPSIG(status) == (SIGTRAP | 0x80);
+}
+
+static bool at_interrupt(int status)
+{
+	return status >> 16 == PTRACE_EVENT_STOP;
+}
 
 /* Makes the stopped thread do one system call; its result or -errno. */
 static long call(struct tracee *t, long number, uint64_t arg)
 {
 	struct user_regs_struct regs = t->saved;
-	int status, r;
+	int r;
 
 	regs.rip = t->code;
 	regs.rax = (uint64_t)number;
@@ -110,23 +228,12 @@ static long call(struct tracee *t, long number, uint64_t arg)
 	regs.orig_rax = (uint64_t)-1;
 	if (ptrace(PTRACE_SETREGS, t->pid, NULL, &regs) < 0)
 		return -errno;
-	for (int i = 0; i < STOP_TRIES; i++) {
-		if (ptrace(PTRACE_SINGLESTEP, t->pid, NULL, NULL) < 0)
-			return -errno;
-		r = wait_stop(t->pid, 0, &status);
-		if (r < 0)
-			return r;
-		if (ptrace(PTRACE_GETREGS, t->pid, NULL, &regs) < 0)
-			return -errno;
-		if (regs.rip == t->code + SYSCALL_LEN)
-			return (long)regs.rax;
-		/* Another signal came first: it is delivered when we are gone. */
-		if (WSTOPSIG(status) != SIGTRAP)
-			t->pending = WSTOPSIG(status);
-		if (regs.rip != t->code)
-			return -EFAULT;
-	}
-	return -EAGAIN;
+	r = run_until(t, PTRACE_SYSCALL, at_syscall);
+	if (r == 0)
+		r = run_until(t, PTRACE_SYSCALL, at_syscall);
+	if (r == 0 && ptrace(PTRACE_GETREGS, t->pid, NULL, &regs) < 0)
+		r = -errno;
+	return r < 0 ? r : (long)regs.rax;
 }
 
 static int fetch(pid_t pid, int fd)
@@ -153,35 +260,49 @@ static int make_descriptor(struct tracee *t)
 	return fd;
 }
 
+/* From the place at which it was interrupted, where a system call that it was in is taken up again. */
+static int put_back(struct tracee *t)
+{
+	ptrace(PTRACE_INTERRUPT, t->pid, NULL, NULL);
+	run_until(t, PTRACE_CONT, at_interrupt);
+	if (t->stop)
+		kill(t->pid, SIGSTOP);
+	if (ptrace(PTRACE_SETREGS, t->pid, NULL, &t->saved) < 0 ||
+		ptrace(PTRACE_SETSIGMASK, t->pid, sizeof(t->mask), &t->mask) < 0)
+		return -errno;
+	return 0;
+}
+
+static int borrow(struct tracee *t)
+{
+	uint64_t all = UINT64_MAX;
+	int fd, r;
+
+	if (ptrace(PTRACE_GETREGS, t->pid, NULL, &t->saved) < 0 ||
+		ptrace(PTRACE_GETSIGMASK, t->pid, sizeof(t->mask), &t->mask) < 0)
+		return -errno;
+	/* 32-bit code would take the call's number for another one. */
+	if (t->saved.cs != 0x33)
+		return -ENOSYS;
+	/* Signals wait, as they are, until we are gone. */
+	if (ptrace(PTRACE_SETSIGMASK, t->pid, sizeof(all), &all) < 0)
+		return -errno;
+	fd = make_descriptor(t);
+	r = put_back(t);
+	return r < 0 ? r : fd;
+}
+
+/* Our end lets all threads go. */
 static int inject(pid_t pid)
 {
 	struct tracee t = {.pid = pid};
-	int status, r, fd;
+	static struct threads threads;
+	int r = stop_threads(pid, &threads);
 
-	r = find_syscall(pid, &t.code);
-	if (r < 0)
-		return r;
-	/* The container's seccomp filter may not know the call. */
-	if (ptrace(PTRACE_SEIZE, pid, NULL, PTRACE_O_SUSPEND_SECCOMP) < 0 &&
-		ptrace(PTRACE_SEIZE, pid, NULL, 0) < 0)
-		return -errno;
-	if (ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) < 0)
-		return -errno;
-	/* In vfork(2), for one, it can't stop now; our end lets it go. */
-	r = wait_stop(pid, ATTACH_TRIES, &status);
-	if (r < 0)
-		return r;
-	/* A stop by a signal of its own, and not by us: the signal is passed on when we go. */
-	if (status >> 16 == 0 && WSTOPSIG(status) != SIGTRAP)
-		t.pending = WSTOPSIG(status);
-	if (ptrace(PTRACE_GETREGS, pid, NULL, &t.saved) < 0)
-		return -errno;
-	/* 32-bit code would take the call's number for another one. */
-	fd = t.saved.cs == 0x33 ? make_descriptor(&t) : -ENOSYS;
-	if (ptrace(PTRACE_SETREGS, pid, NULL, &t.saved) < 0)
-		fd = -errno;
-	ptrace(PTRACE_DETACH, pid, NULL, (void *)(uintptr_t)t.pending);
-	return fd;
+	/* Not before: exec(2) moves it. */
+	if (r == 0)
+		r = find_syscall(pid, &t.code);
+	return r < 0 ? r : borrow(&t);
 }
 
 #else

@@ -77,6 +77,15 @@ int uffd_zero(int uffd, uint64_t dst, uint64_t len, uint64_t *ret_done)
 	return r;
 }
 
+bool uffd_is_dead(int uffd)
+{
+	/* No region here is registered for write protection: refused for that, if not for this. */
+	struct uffdio_writeprotect w = {.range = {.start = 1 << 20, .len = 4096},
+		.mode = UFFDIO_WRITEPROTECT_MODE_DONTWAKE};
+
+	return ioctl(uffd, UFFDIO_WRITEPROTECT, &w) < 0 && errno == ESRCH;
+}
+
 int uffd_wake(int uffd, uint64_t addr, uint64_t len)
 {
 	struct uffdio_range range = {.start = addr, .len = len};

@@ -3,6 +3,7 @@
 
 #include <linux/userfaultfd.h>
 #include <stddef.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -31,6 +32,9 @@ int uffd_copy(int uffd, uint64_t dst, const void *src, uint64_t len, uint64_t *r
 
 /* Same with zero pages. */
 int uffd_zero(int uffd, uint64_t dst, uint64_t len, uint64_t *ret_done);
+
+/* Has its process ended, or its address space by exec(2)? Touches nothing. */
+bool uffd_is_dead(int uffd);
 
 int uffd_wake(int uffd, uint64_t addr, uint64_t len);
 

@@ -24,11 +24,12 @@
 #define MESSAGES 16	   /* read at once from a userfaultfd */
 #define SAMPLES 8192	   /* of fault latencies, the newest */
 #define WAITS_MAX 1024	   /* faults timed at a time */
+#define DROP_VIEWS 64	   /* so many more, and those that are over are looked for */
 
 struct image {
 	uint32_t vpid;
 	bool known;	 /* pager_expect() was called */
-	size_t n_views;
+	size_t n_views; /* that there have been */
 	struct view lazy; /* as expected: what a new view lacks */
 	uint64_t n_missing; /* lazy pages that have not come */
 	struct map blocks; /* block number -> struct block, owned */
@@ -57,6 +58,7 @@ struct pager {
 	struct map images; /* vpid -> struct image, owned */
 	struct pager_view **views; /* owned */
 	size_t n_views, cap_views, step_view;
+	size_t drop_at; /* so many views, and those that are over are looked for */
 	int wake; /* borrowed: the server's, or -1 */
 	bool open;
 	bool unsettled; /* something in the store may be installable */
@@ -276,6 +278,23 @@ static void view_ended(struct pager_view *w)
 	view_done(&w->view);
 }
 
+/* The kernel fills pages of one region at a time: a run that goes over its end is refused whole,
+ * as if there were none. */
+static int fill(const struct pager_view *w, uint64_t at, uint32_t pages, const uint8_t *data,
+	uint64_t *ret_done)
+{
+	int r;
+
+	do {
+		if (data)
+			r = uffd_copy(w->uffd, at, data, PAGES_TO_BYTES(pages), ret_done);
+		else
+			r = uffd_zero(w->uffd, at, PAGES_TO_BYTES(pages), ret_done);
+		pages /= 2;
+	} while (r == -ENOENT && *ret_done == 0 && pages > 0);
+	return r;
+}
+
 /*
  * Copies (or zeroes, for @data NULL) original pages to where they are now. What can't be now
  * stays pending: -EAGAIN until an event has been read, -ENOMEM.
@@ -290,10 +309,7 @@ static int install(struct pager *p, struct pager_view *w, uint64_t original, uin
 
 		if (run == 0)
 			return 0;
-		if (data)
-			r = uffd_copy(w->uffd, at, data, PAGES_TO_BYTES(run), &done);
-		else
-			r = uffd_zero(w->uffd, at, PAGES_TO_BYTES(run), &done);
+		r = fill(w, at, run, data, &done);
 		run = (uint32_t)BYTES_TO_PAGES(done);
 		settle(p, w, original, run);
 		*(data ? &p->stats.installed : &p->stats.zero_pages) += run;
@@ -535,6 +551,36 @@ static int append_view(struct pager *p, struct pager_view *w)
 	w->image->n_views++;
 	p->unsettled = true;
 	return 0;
+}
+
+static bool is_over(const struct pager_view *w)
+{
+	return w->uffd < 0 || (w->view.n_pending > 0 && uffd_is_dead(w->uffd));
+}
+
+static void drop_waits(struct pager *p, const struct pager_view *w)
+{
+	for (size_t i = 0; i < p->n_waits;)
+		if (p->waits[i].view == w)
+			p->waits[i] = p->waits[--p->n_waits];
+		else
+			i++;
+}
+
+/* Drops the views, but @keep, that need nothing any more: short-lived children would each hold a
+ * descriptor until the turn to be filled came to them. Their images keep count of them. */
+static void drop_views(struct pager *p, const struct pager_view *keep)
+{
+	for (size_t i = p->n_views; i-- > 0;) {
+		struct pager_view *w = p->views[i];
+
+		if (w == keep || !is_over(w))
+			continue;
+		drop_waits(p, w);
+		view_free(w);
+		p->views[i] = p->views[--p->n_views];
+	}
+	p->drop_at = 2 * p->n_views + DROP_VIEWS;
 }
 
 /* A view of @m lacking what @like lacks; takes over @uffd. */
@@ -806,6 +852,8 @@ static int serve_message(struct pager *p, struct pager_view *w, const struct uff
 	case UFFD_EVENT_PAGEFAULT:
 		return serve_fault(p, w, page_floor(m->arg.pagefault.address), wish);
 	case UFFD_EVENT_FORK:
+		if (p->n_views >= p->drop_at)
+			drop_views(p, w);
 		return new_view(p, w->image, &w->view, (int)m->arg.fork.ufd);
 	case UFFD_EVENT_REMAP:
 		return view_move(&w->view, m->arg.remap.from, m->arg.remap.to, m->arg.remap.len);
@@ -842,7 +890,10 @@ int pager_serve(struct pager *p, int uffd, struct pager_wish *wishes, size_t max
 		if (wish.pages > 0)
 			wishes[n_wishes++] = wish;
 	}
-	if (n < 0 && n != -EAGAIN)
+	/* A child that there is no descriptor for now waits, as its parent does. */
+	if (n == -EMFILE || n == -ENFILE)
+		drop_views(p, w);
+	else if (n < 0 && n != -EAGAIN)
 		r = n;
 	if (n > 0)
 		p->unsettled = true; /* what an event kept from being installed */

@@ -2,6 +2,7 @@
 #include "mem/tracker_backend.h"
 
 #include "base/fd.h"
+#include "kernel/vfork.h"
 
 #include <errno.h>
 #include <linux/kcmp.h>
@@ -173,12 +174,34 @@ static int scan_memory(struct tracker *t, struct seen *s, bool last, struct trac
 	return s->shares_memory ? tracked_all(s, ret) : t->backend->scan(s, last, ret);
 }
 
-/* 0 with ret->process NULL: it has no memory. */
+static bool is_among(pid_t pid, const pid_t *pids, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (pids[i] == pid)
+			return true;
+	return false;
+}
+
+/* Those that aren't any more: their descriptors would add up. */
+static void drop_others(struct tracker *t, const pid_t *pids, size_t n)
+{
+	for (size_t i = t->n; i-- > 0;)
+		if (!is_among(t->v[i]->process.pid, pids, n)) {
+			seen_free(t->v[i]);
+			t->v[i] = t->v[--t->n];
+		}
+}
+
+/* 0 with ret->process NULL: it has no memory, or not yet one of its own. */
 static int scan_one(struct tracker *t, pid_t pid, bool last, struct tracked *ret)
 {
-	struct seen *s = find(t, pid);
+	struct seen *s;
 	int r;
 
+	/* It would soon be reported as a whole, and has what its parent has, until it calls exec. */
+	if (!last && vfork_borrows(pid))
+		return 0;
+	s = find(t, pid);
 	if (!s)
 		s = add(t, pid);
 	if (!s)
@@ -197,6 +220,7 @@ int tracker_scan(struct tracker *t, const pid_t *pids, size_t n, bool last, stru
 	ret->v = calloc(n ? n : 1, sizeof(*ret->v));
 	if (!ret->v)
 		return err_sys(e, ENOMEM, "tracker");
+	drop_others(t, pids, n);
 	for (size_t i = 0; i < n; i++) {
 		struct tracked *now = &ret->v[ret->n];
 		int r = scan_one(t, pids[i], last, now);

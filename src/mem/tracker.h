@@ -29,7 +29,7 @@ struct tracker;
 
 /* One process in one scan. */
 struct tracked {
-	const struct process *process; /* valid until the next scan reports it, or tracker_free() */
+	const struct process *process; /* valid until the next scan, or tracker_free() */
 	struct ranges written; /* private anonymous memory: since the last scan; in the first one all */
 	bool untracked;	       /* all it has is reported each time */
 };
@@ -55,7 +55,8 @@ const char *tracker_backend(const struct tracker *t);
 bool tracker_needs_stop(const struct tracker *t);
 
 /* Looks at processes @pids: all that the container has now. No thread may read their memory
- * meanwhile. @last: they are frozen and it is the last time; new ones aren't attached to any more,
+ * meanwhile. One that has ended is left out, and one that is still in its parent's address space
+ * (vfork(2)) unless it is the last time. @last: they are frozen and it is the last time; new ones aren't attached to any more,
  * which would need them to run. *ret ends with tracker_scan_done(). */
 int tracker_scan(struct tracker *t, const pid_t *pids, size_t n, bool last, struct tracker_scan *ret,
 	struct err *e);

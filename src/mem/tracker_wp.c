@@ -37,10 +37,14 @@ static int attach(struct seen *s, bool last)
 
 /* A region that isn't registered: all of it counts as written, whatever marks its pages have, which
  * may have come along from elsewhere (mremap(2) before Linux 6.13). From now on it is tracked. */
-static int begin_region(struct seen *s, const struct region *g, struct ranges *ret)
+static int begin_region(struct seen *s, const struct region *g, uint64_t limit, struct ranges *ret)
 {
-	int r = uffd_register_tracking(s->uffd, g->start, g->end - g->start);
+	/* With what is free behind it: a region that has grown meanwhile would be cut in two, and
+	 * mremap(2) of both then be refused. */
+	int r = uffd_register_tracking(s->uffd, g->start, limit - g->start);
 
+	if (r < 0 && r != -ESRCH)
+		r = uffd_register_tracking(s->uffd, g->start, g->end - g->start);
 	if (r == -ESRCH)
 		return -ESTALE;
 	if (r == 0)
@@ -59,11 +63,13 @@ static int begin_region(struct seen *s, const struct region *g, struct ranges *r
  * Only a page that this descriptor has marked, in a region that has been registered ever since, is
  * left out. A region that was replaced, moved or inherited isn't: the scan says -EPERM.
  */
-static int scan_region(struct seen *s, const struct region *g, struct ranges *ret)
+static int scan_region(struct seen *s, size_t i, struct ranges *ret)
 {
+	const struct region *g = &s->process.regions[i];
+	uint64_t limit = i + 1 < s->process.n_regions ? g[1].start : g->end;
 	int r = pagemap_written(s->process.pagemap, g->start, g->end, ret);
 
-	return r == -EPERM ? begin_region(s, g, ret) : r;
+	return r == -EPERM ? begin_region(s, g, limit, ret) : r;
 }
 
 /* All of it, once; -ESTALE as above. What was reported before that stays reported: it is marked. */
@@ -71,7 +77,7 @@ static int scan_regions(struct seen *s, struct ranges *ret)
 {
 	for (size_t i = 0; i < s->process.n_regions; i++) {
 		const struct region *g = &s->process.regions[i];
-		int r = g->anonymous && !g->shared ? scan_region(s, g, ret) : 0;
+		int r = g->anonymous && !g->shared ? scan_region(s, i, ret) : 0;
 
 		if (r < 0)
 			return r;

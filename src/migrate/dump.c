@@ -6,6 +6,7 @@
 #include "criu/tmpfs.h"
 #include "criu/images.h"
 #include "criu/workplace.h"
+#include "kernel/vfork.h"
 #include "oci/cgroup.h"
 
 #include <errno.h>
@@ -13,12 +14,16 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define START_MS 30000	 /* runc and CRIU up to pre-dump */
 #define FREEZE_MS 10000	 /* a process in an uninterruptible sleep is not frozen before it ends */
+#define VFORK_MS 2000	 /* for all of them to have called exec */
+#define VFORK_NAP_MS 1
 #define DUMP_MS 600000	 /* all of tmpfs and shared memory is written meanwhile */
 #define LEAVE_MS 30000	 /* CRIU to take a no and end */
 #define OPTIONS "verbosity=1\naddress 127.0.0.1\naction-script " WORKPLACE_DIR "/hook\n"
@@ -108,15 +113,47 @@ int dump_start(struct dump *d, const struct dump_options *o, struct waiter *w, s
 	return r < 0 ? r : wait_hook(d, "pre-dump", deadline_in_ms(START_MS), w, &d->held, e);
 }
 
+/* A process that waits in vfork(2), or 0: it can't be traced, so CRIU would fail at it. */
+static pid_t find_borrower(const char *cgroup)
+{
+	pid_t *pids = NULL, found = 0;
+	size_t n = 0;
+
+	if (cgroup_processes(cgroup, &pids, &n) < 0)
+		return 0;
+	for (size_t i = 0; found == 0 && i < n; i++)
+		if (vfork_borrows(pids[i]))
+			found = pids[i];
+	free(pids);
+	return found;
+}
+
 int dump_freeze(struct dump *d, struct err *e)
 {
+	const char *cgroup = d->container->cgroup;
+	struct timespec nap = {.tv_nsec = VFORK_NAP_MS * (long)NSEC_PER_MSEC};
+	uint64_t deadline = deadline_in_ms(FREEZE_MS), patience = deadline_in_ms(VFORK_MS);
+	pid_t borrower = 0;
 	int r;
 
-	d->freeze_start = clock_now();
-	d->frozen = true;
-	r = cgroup_freeze(d->container->cgroup, deadline_in_ms(FREEZE_MS));
-	d->frozen_at = clock_now();
-	return r < 0 ? err_sys(e, -r, "freezing %s", d->container->cgroup) : 0;
+	do {
+		if (borrower > 0) {
+			cgroup_thaw(cgroup);
+			nanosleep(&nap, NULL);
+		}
+		d->freeze_start = clock_now();
+		d->frozen = true;
+		r = cgroup_freeze(cgroup, deadline);
+		d->frozen_at = clock_now();
+		if (r < 0)
+			return err_sys(e, -r, "freezing %s", cgroup);
+		borrower = find_borrower(cgroup);
+	} while (borrower > 0 && !deadline_passed(patience));
+	if (borrower == 0)
+		return 0;
+	err_set(e, ERR_REFUSED, EBUSY,
+		"process %d shares its parent's memory (vfork), which CRIU can not dump", borrower);
+	return err_remedy(e, "try again when it has called exec or has ended");
 }
 
 void dump_begin(struct dump *d)

@@ -6,8 +6,6 @@ load helpers
 # moves NAME SECONDS ARGS...: starts it, moves it in both modes, and lets it verify itself.
 moves() {
 	local name=$1 pause=$2 mode from=strasbourg to=tuebingen modes=(hybrid pre post stop)
-	# What writes all of its memory all the time can't be copied before.
-	[ "$name" != tree ] || modes=(hybrid hybrid hybrid post stop)
 	shift 2
 	lab workload start strasbourg "$name" "$@"
 	sleep 1
@@ -32,10 +30,6 @@ teardown() {
 			lab workload stop "$site" "$name"
 		done
 	done
-}
-
-@test "a tree of processes and threads with file locks" {
-	moves tree 1
 }
 
 @test "a server with many threads" {

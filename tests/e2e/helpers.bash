@@ -28,7 +28,7 @@ migrate() {
 host_state() {
 	# shellcheck disable=SC2016  # expands there
 	at "$1" sh -c '
-		ps -eo args= | grep -vE "^\[?(ps|sh|grep|sort)[] ]|^sort$|^/tree$|^\[tree\]" | sort
+		ps -eo args= | grep -vE "^\[?(ps|sh|grep|sort)[] ]|^sort$|^/?checker|^\[(checker|exe)\]" | sort
 		cut -d" " -f2,3 /proc/self/mounts | sort
 		find /sys/fs/cgroup -mindepth 1 -type d | sort
 		ip -o addr | sed "s/ *valid_lft.*//; s/^[0-9]*: //" | grep -v fe80 | sort
@@ -37,6 +37,17 @@ host_state() {
 		find /run /tmp /var/lib/godwit /etc/godwit /etc/criu -xdev 2>/dev/null |
 			grep -vE "^/run/[a-z.]*log$|^/run/(criu.kdat|runc|godwit(/doors|/work)?)$|^/var/lib/godwit(/journal)?$" |
 			sort'
+}
+
+# What the agent has open, and its memory in kB.
+agent_descriptors() {
+	# shellcheck disable=SC2016
+	at "$1" sh -c 'find /proc/$(pgrep -x -o godwit)/fd -type l -printf "%l\n" | sed "s/[0-9]*//g" | sort'
+}
+
+agent_memory() {
+	# shellcheck disable=SC2016
+	at "$1" sh -c 'sed -n "s/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p" /proc/$(pgrep -x -o godwit)/status'
 }
 
 # The target's process announces the address for a second after the source's command has ended.
@@ -48,7 +59,8 @@ save_state() {
 	local site
 	for site in strasbourg tuebingen; do
 		wait_until no_handlers "$site"
-		host_state "$site" >"$BATS_TEST_TMPDIR/$site"
+		{ host_state "$site" && agent_descriptors "$site"; } >"$BATS_TEST_TMPDIR/$site"
+		agent_memory "$site" >"$BATS_TEST_TMPDIR/$site.memory"
 	done
 }
 
@@ -62,13 +74,17 @@ wait_until() {
 	"$@"
 }
 
-# same_state: nothing was left behind since save_state.
+# same_state: nothing was left behind since save_state, and the agent is not larger than by a MB.
 same_state() {
 	local site
 	for site in strasbourg tuebingen; do
 		wait_until no_handlers "$site"
 		diff -U0 --label "$site before" --label "$site after" "$BATS_TEST_TMPDIR/$site" \
-			<(host_state "$site") || return 1
+			<(host_state "$site" && agent_descriptors "$site") || return 1
+		[ "$(agent_memory "$site")" -le $(($(cat "$BATS_TEST_TMPDIR/$site.memory") + 1024)) ] || {
+			echo "the agent of $site has grown"
+			return 1
+		}
 	done
 }
 
@@ -93,4 +109,22 @@ assert_says() {
 			return 1
 		}
 	done
+}
+
+# checker_passes SITE: how often each of its threads has verified all of its memory.
+checker_passes() {
+	lab workload check "$1" checker | sed -n 's/^ok \([0-9]*\),.*/\1/p'
+}
+
+# The checker has verified all of its memory once more, from beginning to end.
+checker_verifies() {
+	local site=$1 before='' now
+	for _ in $(seq 300); do
+		now=$(checker_passes "$site") || :
+		: "${before:=$now}"
+		[ -z "$now" ] || [ "$now" -lt $((before + 2)) ] || return 0
+		sleep 0.1
+	done
+	lab workload check "$site" checker
+	return 1
 }

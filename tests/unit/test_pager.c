@@ -14,12 +14,14 @@
 #include "mem/view.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -177,6 +179,25 @@ static void arrived_before_opening_is_installed(void **state)
 	for (uint32_t i = 1000; i < 1500; i++)
 		assert_true(is_zero(s.mem + PAGES_TO_BYTES(i)));
 	assert_int_equal(pager_stats(s.pager).store_used, 0);
+	tear_down(&s);
+}
+
+/* One chunk of pages may belong to several regions: the kernel doesn't fill over their borders. */
+static void regions_side_by_side_are_filled(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	set_up(&s, 400, EVENTS);
+	for (uint32_t i = 50; i < 400; i += 100)
+		assert_int_equal(mprotect(s.mem + PAGES_TO_BYTES(i), PAGES_TO_BYTES(1 + i / 9),
+					 PROT_READ), 0);
+	put_pages(&s, 0, 400);
+	pager_open(s.pager);
+	start(&s);
+	wait_done(&s);
+	for (uint32_t i = 0; i < 400; i++)
+		assert_true(is_page(s.mem + PAGES_TO_BYTES(i), i));
 	tear_down(&s);
 }
 
@@ -432,6 +453,78 @@ static void children_get_every_page_too(void **state)
 	tear_down(&s);
 }
 
+static size_t count_descriptors(void)
+{
+	size_t n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+/* Their pages do not come before they have ended. */
+static void children_that_have_ended_hold_nothing(void **state)
+{
+	struct scene s;
+	size_t before;
+
+	(void)state;
+	set_up(&s, 2000, EVENTS | UFFD_FEATURE_EVENT_FORK);
+	pager_open(s.pager);
+	start(&s);
+	before = count_descriptors();
+	for (size_t k = 0; k < 500; k++) {
+		pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+
+		if (pid == 0)
+			_exit(0);
+		assert_int_equal(waitpid(pid, NULL, 0), pid);
+	}
+	assert_true(count_descriptors() < before + 150);
+	put_pages(&s, 0, 2000);
+	wait_done(&s);
+	tear_down(&s);
+}
+
+static void *raise_limit(void *arg)
+{
+	const struct rlimit *limit = arg;
+
+	usleep(50000);
+	setrlimit(RLIMIT_NOFILE, limit);
+	return NULL;
+}
+
+/* Who forks waits until there is a descriptor to be had. */
+static void no_descriptor_is_no_end(void **state)
+{
+	struct scene s;
+	struct rlimit was, now;
+	struct err e = ERR_INIT;
+	pthread_t thread;
+	pid_t pid;
+	int status;
+
+	(void)state;
+	set_up(&s, 500, EVENTS | UFFD_FEATURE_EVENT_FORK);
+	pager_open(s.pager);
+	start(&s);
+	getrlimit(RLIMIT_NOFILE, &was);
+	now = (struct rlimit){count_descriptors(), was.rlim_max};
+	assert_int_equal(pthread_create(&thread, NULL, raise_limit, &was), 0);
+	setrlimit(RLIMIT_NOFILE, &now);
+	pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	if (pid == 0)
+		check_in_child(&s);
+	put_pages(&s, 0, 500);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	wait_done(&s);
+	assert_int_equal(server_result(s.server, &e), 0);
+	pthread_join(thread, NULL);
+	tear_down(&s);
+}
+
 static void a_full_store_says_so(void **state)
 {
 	struct pager *p;
@@ -476,6 +569,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(arrived_before_opening_is_installed),
+		cmocka_unit_test(regions_side_by_side_are_filled),
 		cmocka_unit_test(arriving_while_open_goes_straight_in),
 		cmocka_unit_test(touched_pages_are_asked_for_once),
 		cmocka_unit_test(touched_before_opening_gets_that_page_alone),
@@ -486,6 +580,8 @@ int main(void)
 		cmocka_unit_test(processes_that_ended_meanwhile_are_dropped),
 		cmocka_unit_test(discarded_and_moved_memory),
 		cmocka_unit_test(children_get_every_page_too),
+		cmocka_unit_test(children_that_have_ended_hold_nothing),
+		cmocka_unit_test(no_descriptor_is_no_end),
 		cmocka_unit_test(a_full_store_says_so),
 		cmocka_unit_test(views_follow_remaps),
 	};

@@ -365,16 +365,22 @@ static void a_process_with_the_pid_of_another_is_new(void **state)
 static void what_two_processes_share_is_reported_of_both(void **state)
 {
 	struct scene s;
+	struct err e = ERR_INIT;
 	pid_t both[2];
 
 	(void)state;
 	set_up(&s);
 	both[0] = s.child.pid;
 	both[1] = (pid_t)tell(&s.child, SHARE, 0);
-	look_at(&s, both, 2, false);
 	tell(&s.child, WRITE_PAGE, page_at(&s, 5));
-	look_at(&s, both, 2, false);
+	/* The other one has nothing of its own yet. */
+	tracker_scan_done(&s.scan);
+	assert_int_equal(tracker_scan(s.tracker, both, 2, false, &s.scan, &e), 0);
+	assert_int_equal(s.scan.n, 1);
 	assert_true(is_written(&s, 5));
+	tell(&s.child, WRITE_PAGE, page_at(&s, 6));
+	look_at(&s, both, 2, true);
+	assert_true(is_written(&s, 6));
 	assert_non_null(ranges_find(&s.scan.v[1].written, page_at(&s, 5)));
 	kill(both[1], SIGKILL);
 	tear_down(&s);

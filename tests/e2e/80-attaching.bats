@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+# Memory is tracked from outside: of containers that may do nothing, and so that nothing of it stays.
+
+load helpers
+
+# No rights, and death for calls that godwit makes within a process.
+STRICT='.process.capabilities = {}
+	| .process.noNewPrivileges = true
+	| .linux.seccomp = {defaultAction: "SCMP_ACT_ALLOW", architectures: ["SCMP_ARCH_X86_64"],
+		syscalls: [{names: ["userfaultfd", "ptrace", "kcmp", "pidfd_getfd"],
+			action: "SCMP_ACT_KILL_PROCESS"}]}'
+
+teardown() {
+	local site
+	for site in strasbourg tuebingen; do
+		lab workload stop "$site" checker
+	done
+}
+
+strict_start() {
+	BUNDLE_EDIT=$STRICT lab workload start strasbourg checker 30 10 3
+	checker_verifies strasbourg
+	[ "$(at strasbourg sh -c 'wc -l </sys/fs/cgroup/checker/cgroup.procs')" -gt 30 ]
+	[ "$(at strasbourg sh -c 'wc -l </sys/fs/cgroup/checker/cgroup.threads')" -gt 150 ]
+}
+
+# Nobody traces its processes, and none has a descriptor that it didn't open.
+assert_no_trace() {
+	# shellcheck disable=SC2016
+	run at strasbourg sh -c 'for p in $(cat /sys/fs/cgroup/checker/cgroup.procs); do
+		grep -H "^TracerPid:[^0-9]*[1-9]" /proc/$p/status
+		find /proc/$p/fd -type l -printf "%p %l\n" | grep userfaultfd
+	done 2>/dev/null; true'
+	[ -z "$output" ] || { echo "$output"; return 1; }
+}
+
+@test "no capabilities, seccomp, 30 processes with 200 threads" {
+	strict_start
+	migrate strasbourg tuebingen checker --mode hybrid --max-downtime 60000
+	[ "$status" = 0 ] || { echo "$output"; return 1; }
+	checker_verifies tuebingen
+}
+
+@test "godwit is killed while it attaches and while it copies" {
+	strict_start
+	pid=$(container_pid strasbourg checker)
+	save_state
+	# To attach to that many takes some tenths of a second, which is how copying begins.
+	for delay in 0 0.02 0.1 0.4; do
+		at strasbourg godwit migrate --mode hybrid checker tuebingen \
+			>"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
+		wait_until grep -q "^copy" "$BATS_TEST_TMPDIR/out"
+		sleep $delay
+		# The oldest of that name is neither guard nor helper.
+		at strasbourg pkill -9 -o -f '^godwit migrate'
+		wait $! || :
+		# The guard is done when the journal is empty.
+		wait_until at strasbourg sh -c '[ -z "$(ls /var/lib/godwit/journal)" ]'
+		wait_until no_handlers tuebingen
+		assert_untouched strasbourg checker "$pid"
+		wait_until assert_no_trace
+		checker_verifies strasbourg
+	done
+	same_state
+}
+
+@test "a process that is traced is named beforehand" {
+	lab workload start strasbourg checker traced
+	sleep 0.5
+	migrate strasbourg tuebingen checker
+	[ "$status" = 3 ]
+	assert_says "is traced by" "end the debugger"
+}
