@@ -144,7 +144,7 @@ struct arp_frame {
 	uint8_t sender_mac[ETH_ALEN], sender_ip[4], target_mac[ETH_ALEN], target_ip[4];
 } __attribute__((packed));
 
-static int hardware_address(const struct address *a, uint8_t ret[static ETH_ALEN])
+int address_hardware(const struct address *a, uint8_t ret[static ETH_ALEN])
 {
 	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct ifreq req = {0};
@@ -175,7 +175,7 @@ static int announce_v4(const struct address *a, int fd)
 		.arp = {.ar_hrd = htons(ARPHRD_ETHER), .ar_pro = htons(ETHERTYPE_IP),
 			.ar_hln = ETH_ALEN, .ar_pln = 4, .ar_op = htons(ARPOP_REQUEST)},
 	};
-	int r = hardware_address(a, f.sender_mac);
+	int r = address_hardware(a, f.sender_mac);
 
 	if (r < 0)
 		return r;
@@ -201,7 +201,7 @@ static int announce_v6(const struct address *a, int fd)
 	} __attribute__((packed)) m = {0};
 	struct sockaddr_in6 all = {.sin6_family = AF_INET6,
 		.sin6_scope_id = if_nametoindex(a->interface)};
-	int hops = 255, index = (int)all.sin6_scope_id, r = hardware_address(a, m.mac);
+	int hops = 255, index = (int)all.sin6_scope_id, r = address_hardware(a, m.mac);
 
 	if (r < 0)
 		return r;

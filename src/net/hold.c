@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The rules, in a table for IPv4 or IPv6:
+ *
+ *	chain arrivals { type filter hook prerouting priority raw; jump hold }
+ *	chain hold {
+ *		iif INTERFACE ether daddr != ITS-OWN return
+ *		ip daddr != ADDRESS return
+ *		ip protocol icmp return
+ *		meta mark INJECT_MARK return
+ *		queue
+ *	}
+ *	chain departures { type filter hook output priority raw; jump silence }
+ *	chain silence { ip saddr ADDRESS drop }
+ *
+ * and against being seen, for IPv6 in "arrivals" as well, for IPv4 in a table for ARP:
+ *
+ *	chain questions { type filter hook input; jump unseen }
+ *	chain unseen { arp operation request arp daddr ip ADDRESS drop }
+ *
+ * The first chain of each pair is what the kernel calls; it is empty unless something is to happen,
+ * so that a change is one small transaction.
+ */
+#include "net/hold.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "net/inject.h"
+#include "net/nftables.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter_arp.h>
+#include <linux/netfilter_ipv4.h>
+#include <net/ethernet.h>
+#include <net/if_arp.h>
+#include <netinet/icmp6.h>
+#include <netinet/if_ether.h>
+#include <netinet/ip.h>
+#include <netinet/ip6.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define END_MS 100  /* packets may come faster than we let them go: then the rule goes anyway */
+#define GRACE_MS 10 /* for processors that still see a rule that is gone */
+
+struct hold {
+	struct address address;
+	struct nft nft;
+	struct queue queue;
+};
+
+static uint8_t family(const struct hold *h)
+{
+	return h->address.family == AF_INET ? NFPROTO_IPV4 : NFPROTO_IPV6;
+}
+
+/* Where a thing stands in the IP header. */
+struct layout {
+	unsigned protocol, source, destination, address_len;
+	uint8_t icmp;
+};
+
+static const struct layout *layout(const struct hold *h)
+{
+	static const struct layout v4 = {offsetof(struct iphdr, protocol), offsetof(struct iphdr, saddr),
+		offsetof(struct iphdr, daddr), 4, IPPROTO_ICMP};
+	static const struct layout v6 = {offsetof(struct ip6_hdr, ip6_nxt),
+		offsetof(struct ip6_hdr, ip6_src), offsetof(struct ip6_hdr, ip6_dst), 16, IPPROTO_ICMPV6};
+
+	return h->address.family == AF_INET ? &v4 : &v6;
+}
+
+static void put_rule(struct nft_batch *b, uint8_t f, const char *chain, int code, const char *to)
+{
+	nft_rule(b, f, chain);
+	nft_then(b, code, to);
+	nft_rule_end(b);
+}
+
+/* A bridge can pass frames for others through the same hook. */
+static void put_not_for_us(struct nft_batch *b, const struct hold *h)
+{
+	uint8_t mac[ETH_ALEN];
+
+	if (address_hardware(&h->address, mac) < 0)
+		return;
+	nft_rule(b, family(h), "hold");
+	nft_if_meta(b, NFT_META_IIF, if_nametoindex(h->address.interface));
+	nft_if_bytes(b, NFT_PAYLOAD_LL_HEADER, offsetof(struct ether_header, ether_dhost), mac,
+		sizeof(mac), true);
+	nft_then(b, NFT_RETURN, NULL);
+	nft_rule_end(b);
+}
+
+static void put_hold(struct nft_batch *b, const struct hold *h, bool older)
+{
+	const struct layout *l = layout(h);
+	uint8_t f = family(h);
+
+	nft_chain(b, f, "hold");
+	put_not_for_us(b, h);
+	nft_rule(b, f, "hold");
+	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, l->destination, h->address.bytes, l->address_len, true);
+	nft_then(b, NFT_RETURN, NULL);
+	nft_rule_end(b);
+	nft_rule(b, f, "hold");
+	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, l->protocol, &l->icmp, 1, false);
+	nft_then(b, NFT_RETURN, NULL);
+	nft_rule_end(b);
+	nft_rule(b, f, "hold");
+	nft_if_meta(b, NFT_META_MARK, INJECT_MARK);
+	nft_then(b, NFT_RETURN, NULL);
+	nft_rule_end(b);
+	nft_rule(b, f, "hold");
+	nft_then_queue(b, h->queue.number, older);
+	nft_rule_end(b);
+}
+
+static void put_silence(struct nft_batch *b, const struct hold *h)
+{
+	const struct layout *l = layout(h);
+
+	nft_chain(b, family(h), "silence");
+	nft_rule(b, family(h), "silence");
+	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, l->source, h->address.bytes, l->address_len, false);
+	nft_then(b, NF_DROP, NULL);
+	nft_rule_end(b);
+}
+
+static void put_unseen_v4(struct nft_batch *b, const struct hold *h)
+{
+	uint16_t request = htons(ARPOP_REQUEST);
+
+	nft_table(b, NFPROTO_ARP);
+	nft_base_chain(b, NFPROTO_ARP, "questions", NF_ARP_IN, 0);
+	nft_chain(b, NFPROTO_ARP, "unseen");
+	nft_rule(b, NFPROTO_ARP, "unseen");
+	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, offsetof(struct arphdr, ar_op), &request,
+		sizeof(request), false);
+	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, offsetof(struct ether_arp, arp_tpa),
+		h->address.bytes, 4, false);
+	nft_then(b, NF_DROP, NULL);
+	nft_rule_end(b);
+}
+
+/* Neighbour solicitations (RFC 4861, 4.3). They have no extension headers. */
+static void put_unseen_v6(struct nft_batch *b, const struct hold *h)
+{
+	uint8_t icmp = IPPROTO_ICMPV6, solicitation = ND_NEIGHBOR_SOLICIT;
+
+	nft_chain(b, NFPROTO_IPV6, "unseen");
+	nft_rule(b, NFPROTO_IPV6, "unseen");
+	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, offsetof(struct ip6_hdr, ip6_nxt), &icmp, 1, false);
+	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, sizeof(struct ip6_hdr), &solicitation, 1, false);
+	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER,
+		sizeof(struct ip6_hdr) + offsetof(struct nd_neighbor_solicit, nd_ns_target),
+		h->address.bytes, 16, false);
+	nft_then(b, NF_DROP, NULL);
+	nft_rule_end(b);
+}
+
+static int make_rules(struct hold *h, bool older)
+{
+	struct nft_batch b;
+
+	nft_begin(&b, &h->nft);
+	nft_table(&b, family(h));
+	nft_base_chain(&b, family(h), "arrivals", NF_INET_PRE_ROUTING, NF_IP_PRI_RAW);
+	nft_base_chain(&b, family(h), "departures", NF_INET_LOCAL_OUT, NF_IP_PRI_RAW);
+	put_hold(&b, h, older);
+	put_silence(&b, h);
+	if (h->address.family == AF_INET)
+		put_unseen_v4(&b, h);
+	else
+		put_unseen_v6(&b, h);
+	return nft_commit(&b, &h->nft);
+}
+
+int hold_new(const struct address *a, struct hold **ret, struct err *e)
+{
+	struct hold *h = calloc(1, sizeof(*h));
+	char table[32];
+	int r;
+
+	if (!h)
+		return err_sys(e, ENOMEM, "hold");
+	h->address = *a;
+	snprintf(table, sizeof(table), "godwit-%d", getpid());
+	r = queue_open(&h->queue);
+	if (r == 0)
+		r = nft_open(&h->nft, table);
+	if (r == 0)
+		r = make_rules(h, false);
+	if (r == -ENOENT)
+		r = make_rules(h, true);
+	if (r == 0) {
+		*ret = h;
+		return 0;
+	}
+	hold_free(h);
+	return err_sys(e, -r, "rules that hold packets to %s", a->text);
+}
+
+/* The rules first: what would still come to a queue that is closed is dropped. */
+void hold_free(struct hold *h)
+{
+	if (!h)
+		return;
+	nft_close(&h->nft);
+	queue_close(&h->queue);
+	free(h);
+}
+
+static void put_unseen(struct nft_batch *b, const struct hold *h)
+{
+	if (h->address.family == AF_INET)
+		put_rule(b, NFPROTO_ARP, "questions", NFT_JUMP, "unseen");
+	else
+		put_rule(b, NFPROTO_IPV6, "arrivals", NFT_JUMP, "unseen");
+}
+
+int hold_start(struct hold *h, bool unseen)
+{
+	struct nft_batch b;
+
+	nft_begin(&b, &h->nft);
+	if (unseen)
+		put_unseen(&b, h);
+	put_rule(&b, family(h), "arrivals", NFT_JUMP, "hold");
+	return nft_commit(&b, &h->nft);
+}
+
+int hold_show(struct hold *h)
+{
+	struct nft_batch b;
+
+	nft_begin(&b, &h->nft);
+	if (h->address.family == AF_INET) {
+		nft_flush(&b, NFPROTO_ARP, "questions");
+	} else {
+		nft_flush(&b, NFPROTO_IPV6, "arrivals");
+		put_rule(&b, NFPROTO_IPV6, "arrivals", NFT_JUMP, "hold");
+	}
+	return nft_commit(&b, &h->nft);
+}
+
+int hold_silence(struct hold *h)
+{
+	struct nft_batch b;
+
+	nft_begin(&b, &h->nft);
+	put_rule(&b, family(h), "departures", NFT_JUMP, "silence");
+	return nft_commit(&b, &h->nft);
+}
+
+int hold_fd(const struct hold *h)
+{
+	return queue_fd(&h->queue);
+}
+
+int hold_take(struct hold *h, queue_packet_fn *f, void *ctx)
+{
+	return queue_take(&h->queue, f, ctx);
+}
+
+/* Lets go what is there and what comes within @ms after the last one, but not for ever. */
+static int let_go(struct hold *h, uint64_t ms)
+{
+	uint64_t deadline = deadline_in_ms(END_MS);
+
+	do {
+		int r = queue_take(&h->queue, NULL, NULL);
+
+		if (r >= 0)
+			r = queue_decide(&h->queue, NF_ACCEPT);
+		if (r < 0)
+			return r;
+	} while (!deadline_passed(deadline) && fd_wait(hold_fd(h), POLLIN, deadline_in_ms(ms)) == 0);
+	return 0;
+}
+
+int hold_end(struct hold *h)
+{
+	struct nft_batch b;
+	int r = let_go(h, 0);
+
+	if (r < 0)
+		return r;
+	nft_begin(&b, &h->nft);
+	nft_flush(&b, family(h), "arrivals");
+	nft_flush(&b, family(h), "departures");
+	r = nft_commit(&b, &h->nft);
+	return r < 0 ? r : let_go(h, GRACE_MS);
+}
+
+struct hold_stats hold_stats(const struct hold *h)
+{
+	if (!h)
+		return (struct hold_stats){0};
+	return (struct hold_stats){
+		.held = h->queue.taken, .overflow = queue_overflow(&h->queue) + h->queue.cut};
+}
