@@ -27,9 +27,11 @@
 #include "base/fd.h"
 #include "net/inject.h"
 #include "net/nftables.h"
+#include "net/sockets.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter_arp.h>
@@ -46,18 +48,18 @@
 #include <string.h>
 #include <unistd.h>
 
-#define END_MS 100  /* packets may come faster than we let them go: then the rule goes anyway */
+#define END_MS 1000 /* the application may be slow, or packets come faster than it takes them */
 #define GRACE_MS 10 /* for processors that still see a rule that is gone */
 
 struct hold {
-	struct address address;
+	struct reached what;
 	struct nft nft;
 	struct queue queue;
 };
 
 static uint8_t family(const struct hold *h)
 {
-	return h->address.family == AF_INET ? NFPROTO_IPV4 : NFPROTO_IPV6;
+	return h->what.address.family == AF_INET ? NFPROTO_IPV4 : NFPROTO_IPV6;
 }
 
 /* Where a thing stands in the IP header. */
@@ -73,7 +75,7 @@ static const struct layout *layout(const struct hold *h)
 	static const struct layout v6 = {offsetof(struct ip6_hdr, ip6_nxt),
 		offsetof(struct ip6_hdr, ip6_src), offsetof(struct ip6_hdr, ip6_dst), 16, IPPROTO_ICMPV6};
 
-	return h->address.family == AF_INET ? &v4 : &v6;
+	return h->what.address.family == AF_INET ? &v4 : &v6;
 }
 
 static void put_rule(struct nft_batch *b, uint8_t f, const char *chain, int code, const char *to)
@@ -88,10 +90,10 @@ static void put_not_for_us(struct nft_batch *b, const struct hold *h)
 {
 	uint8_t mac[ETH_ALEN];
 
-	if (address_hardware(&h->address, mac) < 0)
+	if (address_hardware(&h->what.address, mac) < 0)
 		return;
 	nft_rule(b, family(h), "hold");
-	nft_if_meta(b, NFT_META_IIF, if_nametoindex(h->address.interface));
+	nft_if_meta(b, NFT_META_IIF, if_nametoindex(h->what.address.interface));
 	nft_if_bytes(b, NFT_PAYLOAD_LL_HEADER, offsetof(struct ether_header, ether_dhost), mac,
 		sizeof(mac), true);
 	nft_then(b, NFT_RETURN, NULL);
@@ -106,7 +108,7 @@ static void put_hold(struct nft_batch *b, const struct hold *h, bool older)
 	nft_chain(b, f, "hold");
 	put_not_for_us(b, h);
 	nft_rule(b, f, "hold");
-	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, l->destination, h->address.bytes, l->address_len, true);
+	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, l->destination, h->what.address.bytes, l->address_len, true);
 	nft_then(b, NFT_RETURN, NULL);
 	nft_rule_end(b);
 	nft_rule(b, f, "hold");
@@ -128,7 +130,7 @@ static void put_silence(struct nft_batch *b, const struct hold *h)
 
 	nft_chain(b, family(h), "silence");
 	nft_rule(b, family(h), "silence");
-	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, l->source, h->address.bytes, l->address_len, false);
+	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, l->source, h->what.address.bytes, l->address_len, false);
 	nft_then(b, NF_DROP, NULL);
 	nft_rule_end(b);
 }
@@ -144,7 +146,7 @@ static void put_unseen_v4(struct nft_batch *b, const struct hold *h)
 	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, offsetof(struct arphdr, ar_op), &request,
 		sizeof(request), false);
 	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, offsetof(struct ether_arp, arp_tpa),
-		h->address.bytes, 4, false);
+		h->what.address.bytes, 4, false);
 	nft_then(b, NF_DROP, NULL);
 	nft_rule_end(b);
 }
@@ -160,7 +162,7 @@ static void put_unseen_v6(struct nft_batch *b, const struct hold *h)
 	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, sizeof(struct ip6_hdr), &solicitation, 1, false);
 	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER,
 		sizeof(struct ip6_hdr) + offsetof(struct nd_neighbor_solicit, nd_ns_target),
-		h->address.bytes, 16, false);
+		h->what.address.bytes, 16, false);
 	nft_then(b, NF_DROP, NULL);
 	nft_rule_end(b);
 }
@@ -175,14 +177,14 @@ static int make_rules(struct hold *h, bool older)
 	nft_base_chain(&b, family(h), "departures", NF_INET_LOCAL_OUT, NF_IP_PRI_RAW);
 	put_hold(&b, h, older);
 	put_silence(&b, h);
-	if (h->address.family == AF_INET)
+	if (h->what.address.family == AF_INET)
 		put_unseen_v4(&b, h);
 	else
 		put_unseen_v6(&b, h);
 	return nft_commit(&b, &h->nft);
 }
 
-int hold_new(const struct address *a, struct hold **ret, struct err *e)
+int hold_new(const struct reached *what, struct hold **ret, struct err *e)
 {
 	struct hold *h = calloc(1, sizeof(*h));
 	char table[32];
@@ -190,7 +192,7 @@ int hold_new(const struct address *a, struct hold **ret, struct err *e)
 
 	if (!h)
 		return err_sys(e, ENOMEM, "hold");
-	h->address = *a;
+	h->what = *what;
 	snprintf(table, sizeof(table), "godwit-%d", getpid());
 	r = queue_open(&h->queue);
 	if (r == 0)
@@ -204,7 +206,19 @@ int hold_new(const struct address *a, struct hold **ret, struct err *e)
 		return 0;
 	}
 	hold_free(h);
-	return err_sys(e, -r, "rules that hold packets to %s", a->text);
+	return err_sys(e, -r, "rules that hold packets to %s", what->address.text);
+}
+
+/* Their owner may live on in another process. */
+static void remove_rules(struct hold *h)
+{
+	struct nft_batch b;
+
+	nft_begin(&b, &h->nft);
+	nft_table_delete(&b, family(h));
+	if (h->what.address.family == AF_INET)
+		nft_table_delete(&b, NFPROTO_ARP);
+	nft_commit(&b, &h->nft);
 }
 
 /* The rules first: what would still come to a queue that is closed is dropped. */
@@ -212,6 +226,8 @@ void hold_free(struct hold *h)
 {
 	if (!h)
 		return;
+	if (h->nft.socket)
+		remove_rules(h);
 	nft_close(&h->nft);
 	queue_close(&h->queue);
 	free(h);
@@ -219,7 +235,7 @@ void hold_free(struct hold *h)
 
 static void put_unseen(struct nft_batch *b, const struct hold *h)
 {
-	if (h->address.family == AF_INET)
+	if (h->what.address.family == AF_INET)
 		put_rule(b, NFPROTO_ARP, "questions", NFT_JUMP, "unseen");
 	else
 		put_rule(b, NFPROTO_IPV6, "arrivals", NFT_JUMP, "unseen");
@@ -241,7 +257,7 @@ int hold_show(struct hold *h)
 	struct nft_batch b;
 
 	nft_begin(&b, &h->nft);
-	if (h->address.family == AF_INET) {
+	if (h->what.address.family == AF_INET) {
 		nft_flush(&b, NFPROTO_ARP, "questions");
 	} else {
 		nft_flush(&b, NFPROTO_IPV6, "arrivals");
@@ -259,6 +275,11 @@ int hold_silence(struct hold *h)
 	return nft_commit(&b, &h->nft);
 }
 
+int hold_rules_fd(const struct hold *h)
+{
+	return mnl_socket_get_fd(h->nft.socket);
+}
+
 int hold_fd(const struct hold *h)
 {
 	return queue_fd(&h->queue);
@@ -266,29 +287,31 @@ int hold_fd(const struct hold *h)
 
 int hold_take(struct hold *h, queue_packet_fn *f, void *ctx)
 {
-	return queue_take(&h->queue, f, ctx);
+	return queue_take(&h->queue, UINT_MAX, f, ctx);
 }
 
-/* Lets go what is there and what comes within @ms after the last one, but not for ever. */
-static int let_go(struct hold *h, uint64_t ms)
+/* Lets go what is there, at the application's pace until @deadline, and what comes within @ms after. */
+static int let_go(struct hold *h, uint64_t deadline, uint64_t ms)
 {
-	uint64_t deadline = deadline_in_ms(END_MS);
+	int r;
 
 	do {
-		int r = queue_take(&h->queue, NULL, NULL);
-
+		r = queue_take(&h->queue, SOCKETS_BURST, NULL, NULL);
 		if (r >= 0)
 			r = queue_decide(&h->queue, NF_ACCEPT);
 		if (r < 0)
 			return r;
-	} while (!deadline_passed(deadline) && fd_wait(hold_fd(h), POLLIN, deadline_in_ms(ms)) == 0);
-	return 0;
+		sockets_wait_room(&h->what, deadline);
+		r = fd_wait(hold_fd(h), POLLIN, deadline_in_ms(ms));
+	} while (r == 0 && (ms > 0 || !deadline_passed(deadline)));
+	return r == -ETIMEDOUT ? 0 : r;
 }
 
 int hold_end(struct hold *h)
 {
+	uint64_t deadline = deadline_in_ms(END_MS);
 	struct nft_batch b;
-	int r = let_go(h, 0);
+	int r = let_go(h, deadline, 0);
 
 	if (r < 0)
 		return r;
@@ -296,7 +319,7 @@ int hold_end(struct hold *h)
 	nft_flush(&b, family(h), "arrivals");
 	nft_flush(&b, family(h), "departures");
 	r = nft_commit(&b, &h->nft);
-	return r < 0 ? r : let_go(h, GRACE_MS);
+	return r < 0 ? r : let_go(h, deadline, GRACE_MS);
 }
 
 struct hold_stats hold_stats(const struct hold *h)

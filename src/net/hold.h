@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "net/address.h"
 #include "net/queue.h"
+#include "net/sockets.h"
 
 #include <stdint.h>
 
@@ -21,7 +22,7 @@
 struct hold;
 
 /* Makes ready; nothing is kept yet. */
-int hold_new(const struct address *a, struct hold **ret, struct err *e);
+int hold_new(const struct reached *what, struct hold **ret, struct err *e);
 /* Packets that are still kept are dropped. */
 void hold_free(struct hold *h);
 
@@ -32,6 +33,9 @@ int hold_show(struct hold *h);
 /* Nothing leaves this host from the address any more. */
 int hold_silence(struct hold *h);
 
+/* What the rules live by: they stay as long as any process keeps it open. */
+int hold_rules_fd(const struct hold *h);
+
 /* Readable when packets came. */
 int hold_fd(const struct hold *h);
 /* Gives those that came to @f; they stay kept. How many, or -errno. */
@@ -39,7 +43,8 @@ int hold_take(struct hold *h, queue_packet_fn *f, void *ctx);
 
 /*
  * Ends it: what is kept goes its way as if it had come just now, in order and, but for what comes in
- * the moment in which the rule goes, ahead of what comes later. Takes a few milliseconds.
+ * the moment in which the rule goes, ahead of what comes later. Takes a few milliseconds, or as long
+ * as the application needs to take it, up to a second.
  */
 int hold_end(struct hold *h);
 

@@ -40,6 +40,12 @@ bool inject_valid(const struct address *a, const void *packet, size_t len)
 	return p[0] >> 4 == 6 && is_valid_v6(a, p, len);
 }
 
+const void *inject_sender(const struct address *a, const void *packet)
+{
+	return (const uint8_t *)packet + (a->family == AF_INET ? offsetof(struct iphdr, saddr)
+							       : offsetof(struct ip6_hdr, ip6_src));
+}
+
 int injector_open(const struct address *a)
 {
 	int fd = socket(a->family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);

@@ -21,6 +21,9 @@
  * peer must be no more than that. */
 bool inject_valid(const struct address *a, const void *packet, size_t len);
 
+/* Who sent a valid one: 4 or 16 bytes. */
+const void *inject_sender(const struct address *a, const void *packet);
+
 /* A socket for it, the caller's, or -errno. */
 int injector_open(const struct address *a);
 

@@ -96,6 +96,14 @@ void nft_table(struct nft_batch *b, uint8_t family)
 	message_done(b, h);
 }
 
+void nft_table_delete(struct nft_batch *b, uint8_t family)
+{
+	struct nlmsghdr *h = put_change(b, NFT_MSG_DELTABLE, 0, family);
+
+	mnl_attr_put_strz(h, NFTA_TABLE_NAME, b->table);
+	message_done(b, h);
+}
+
 static struct nlmsghdr *put_chain(struct nft_batch *b, uint8_t family, const char *chain)
 {
 	struct nlmsghdr *h = put_change(b, NFT_MSG_NEWCHAIN, NLM_F_CREATE, family);

@@ -40,6 +40,7 @@ int nft_commit(struct nft_batch *b, struct nft *n);
 
 /* @family: NFPROTO_IPV4, NFPROTO_IPV6 or NFPROTO_ARP. */
 void nft_table(struct nft_batch *b, uint8_t family);
+void nft_table_delete(struct nft_batch *b, uint8_t family);
 /* One that the kernel calls at @hook, and where nothing happens to a packet by default. */
 void nft_base_chain(struct nft_batch *b, uint8_t family, const char *chain, unsigned hook, int priority);
 void nft_chain(struct nft_batch *b, uint8_t family, const char *chain);

@@ -130,21 +130,21 @@ static int on_message(const struct nlmsghdr *h, void *ctx)
 	return MNL_CB_OK;
 }
 
-int queue_take(struct queue *q, queue_packet_fn *f, void *ctx)
+int queue_take(struct queue *q, unsigned max, queue_packet_fn *f, void *ctx)
 {
 	struct taking t = {.q = q, .f = f, .ctx = ctx};
 	uint64_t before = q->taken;
 
-	while (t.result == 0) {
+	while (t.result == 0 && q->taken - before < max) {
 		ssize_t n = recv(queue_fd(q), q->room, ROOM, MSG_DONTWAIT);
 
 		if (n < 0 && errno == EAGAIN)
-			return (int)(q->taken - before);
+			break;
 		if (n < 0)
 			return -errno;
 		mnl_cb_run(q->room, (size_t)n, 0, 0, on_message, &t);
 	}
-	return t.result;
+	return t.result < 0 ? t.result : (int)(q->taken - before);
 }
 
 int queue_decide(struct queue *q, uint32_t verdict)

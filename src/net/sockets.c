@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/sockets.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/inet_diag.h>
@@ -8,7 +10,10 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <unistd.h>
 
+#define CROWDED_BYTES 32768u /* of about 200 KB that a queue may have by default */
+#define LOOK_US 200 /* there is no event for a queue that gets shorter */
 #define LISTENING (1u << TCP_LISTEN)
 /* Those that a peer still knows of. */
 #define CONNECTED                                                                                  \
@@ -16,7 +21,7 @@
 		1u << TCP_CLOSE_WAIT | 1u << TCP_LAST_ACK | 1u << TCP_CLOSING)
 
 struct looking {
-	const struct address *a;
+	const struct reached *r;
 	uint8_t protocol;
 	struct sockets *ret;
 };
@@ -33,11 +38,23 @@ static bool is_address(const struct address *a, uint8_t family, const void *at)
 		memcmp(p + sizeof(mapped), a->bytes, 4) == 0;
 }
 
-static bool is_any(const void *at, uint8_t family)
+/* Any address, but a port of the container. */
+static bool is_wide(const struct reached *r, const struct inet_diag_msg *m)
 {
 	static const uint8_t any[16];
 
-	return memcmp(at, any, family == AF_INET ? 4 : 16) == 0;
+	if (memcmp(m->id.idiag_src, any, m->idiag_family == AF_INET ? 4 : 16) != 0)
+		return false;
+	for (size_t i = 0; i < r->n_ports; i++)
+		if (r->ports[i] == ntohs(m->id.idiag_sport))
+			return true;
+	return false;
+}
+
+void reached_add_port(struct reached *r, uint16_t port)
+{
+	if (r->n_ports < SOCKETS_PORTS_MAX)
+		r->ports[r->n_ports++] = port;
 }
 
 static int on_socket(const struct nlmsghdr *h, void *ctx)
@@ -48,8 +65,8 @@ static int on_socket(const struct nlmsghdr *h, void *ctx)
 
 	if (h->nlmsg_type != SOCK_DIAG_BY_FAMILY || mnl_nlmsg_get_payload_len(h) < sizeof(*m))
 		return MNL_CB_OK;
-	bound = is_address(l->a, m->idiag_family, m->id.idiag_src);
-	wide = is_any(m->id.idiag_src, m->idiag_family);
+	bound = is_address(&l->r->address, m->idiag_family, m->id.idiag_src);
+	wide = is_wide(l->r, m);
 	if (l->protocol == IPPROTO_UDP && (bound || wide))
 		l->ret->datagram_bytes += m->idiag_rqueue;
 	else if (l->protocol == IPPROTO_TCP && m->idiag_state == TCP_LISTEN && (bound || wide))
@@ -83,7 +100,7 @@ static int look(struct mnl_socket *s, uint8_t family, struct looking *l)
 	return r < 0 ? -errno : 0;
 }
 
-int sockets_look(const struct address *a, struct sockets *ret)
+int sockets_look(const struct reached *of, struct sockets *ret)
 {
 	static const uint8_t families[] = {AF_INET, AF_INET6}, protocols[] = {IPPROTO_UDP, IPPROTO_TCP};
 	struct mnl_socket *s = mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC);
@@ -91,12 +108,20 @@ int sockets_look(const struct address *a, struct sockets *ret)
 
 	*ret = (struct sockets){0};
 	for (int i = 0; r == 0 && i < 4; i++) {
-		struct looking l = {.a = a, .protocol = protocols[i / 2], .ret = ret};
+		struct looking l = {.r = of, .protocol = protocols[i / 2], .ret = ret};
 
-		if (a->family == AF_INET || families[i % 2] == AF_INET6)
+		if (of->address.family == AF_INET || families[i % 2] == AF_INET6)
 			r = look(s, families[i % 2], &l);
 	}
 	if (s)
 		mnl_socket_close(s);
 	return r;
+}
+
+void sockets_wait_room(const struct reached *r, uint64_t deadline)
+{
+	struct sockets s;
+
+	while (!deadline_passed(deadline) && sockets_look(r, &s) == 0 && s.datagram_bytes > CROWDED_BYTES)
+		usleep(LOOK_US);
 }

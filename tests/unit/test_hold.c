@@ -28,6 +28,7 @@
 
 struct net {
 	struct address a;
+	struct reached reached;
 	int server, client;
 };
 
@@ -71,6 +72,7 @@ static struct net net_new(const char *address)
 	raise_loopback();
 	assert_int_equal(address_parse(address, &n.a, &e), 0);
 	assert_int_equal(address_add(&n.a), 0);
+	n.reached.address = n.a;
 	n.server = socket(n.a.family, SOCK_DGRAM, 0);
 	n.client = socket(n.a.family, SOCK_DGRAM, 0);
 	at = endpoint(&n.a, PORT, &len);
@@ -103,13 +105,13 @@ static void expect_numbers(const struct net *n, uint32_t from, uint32_t to)
 	assert_int_equal(recv(n->server, &v, sizeof(v), MSG_DONTWAIT), -1);
 }
 
-static struct hold *hold_or_skip(const struct address *a)
+static struct hold *hold_or_skip(const struct net *n)
 {
 	struct err e = ERR_INIT;
 	struct hold *h = NULL;
 
 	/* A kernel without nf_tables, or one before 5.12. */
-	if (hold_new(a, &h, &e) < 0) {
+	if (hold_new(&n->reached, &h, &e) < 0) {
 		print_message("%s\n", e.text);
 		skip();
 	}
@@ -119,7 +121,7 @@ static struct hold *hold_or_skip(const struct address *a)
 static void held_then_let_go(const char *address)
 {
 	struct net n = net_new(address);
-	struct hold *h = hold_or_skip(&n.a);
+	struct hold *h = hold_or_skip(&n);
 
 	send_numbers(&n, 0, 5);
 	expect_numbers(&n, 0, 5);
@@ -170,7 +172,7 @@ static int keep(void *ctx, const void *packet, size_t len)
 static void injected(const char *address)
 {
 	struct net n = net_new(address);
-	struct hold *h = hold_or_skip(&n.a);
+	struct hold *h = hold_or_skip(&n);
 	int injector = injector_open(&n.a);
 	struct packets p = {.n = 0};
 	uint64_t held;
@@ -250,6 +252,7 @@ static void test_only_for_the_address(void **state)
 	address_parse("fd09::9/128 dev lo", &v6, &e);
 	foreign_packet(&a, p, 0);
 	assert_true(inject_valid(&a, p, 32));
+	assert_int_equal(*(const uint32_t *)inject_sender(&a, p), inet_addr("192.0.2.77"));
 	assert_false(inject_valid(&b, p, 32));
 	assert_false(inject_valid(&v6, p, 32));
 	assert_false(inject_valid(&a, p, 31));
@@ -276,7 +279,7 @@ static void test_only_for_the_address(void **state)
 static void test_silent(void **state)
 {
 	struct net n = net_new("10.9.9.9/32 dev lo");
-	struct hold *h = hold_or_skip(&n.a);
+	struct hold *h = hold_or_skip(&n);
 	uint32_t v = 0;
 
 	(void)state;
@@ -294,14 +297,14 @@ static void test_silent(void **state)
 static void test_rules_go_with_their_hold(void **state)
 {
 	struct net n = net_new("10.9.9.9/32 dev lo");
-	struct hold *h = hold_or_skip(&n.a);
+	struct hold *h = hold_or_skip(&n);
 
 	(void)state;
 	assert_int_equal(hold_start(h, false), 0);
 	hold_free(h);
 	send_numbers(&n, 0, 3);
 	expect_numbers(&n, 0, 3);
-	h = hold_or_skip(&n.a);
+	h = hold_or_skip(&n);
 	assert_int_equal(hold_start(h, false), 0);
 	assert_int_equal(hold_end(h), 0);
 	hold_free(h);
@@ -318,22 +321,26 @@ static void test_what_waits_in_sockets(void **state)
 	socklen_t len;
 
 	(void)state;
-	if (sockets_look(&n.a, &s) < 0)
+	if (sockets_look(&n.reached, &s) < 0)
 		skip();
 	assert_int_equal(s.datagram_bytes + s.accepting + s.connections, 0);
 	send_numbers(&n, 0, 2);
-	assert_int_equal(sockets_look(&n.a, &s), 0);
+	assert_int_equal(sockets_look(&n.reached, &s), 0);
 	assert_true(s.datagram_bytes >= 8);
 	expect_numbers(&n, 0, 2);
 	assert_int_equal(bind(listener, (struct sockaddr *)&any, sizeof(any)), 0);
 	assert_int_equal(listen(listener, 5), 0);
 	to = endpoint(&n.a, PORT, &len);
 	assert_int_equal(connect(peer, (struct sockaddr *)&to, len), 0);
-	assert_int_equal(sockets_look(&n.a, &s), 0);
+	assert_int_equal(sockets_look(&n.reached, &s), 0);
 	assert_int_equal(s.datagram_bytes, 0);
+	/* It is bound to any address: whose it is tells its port. */
+	assert_int_equal(s.accepting, 0);
+	reached_add_port(&n.reached, PORT);
+	assert_int_equal(sockets_look(&n.reached, &s), 0);
 	assert_int_equal(s.accepting, 1);
 	taken = accept(listener, NULL, NULL);
-	assert_int_equal(sockets_look(&n.a, &s), 0);
+	assert_int_equal(sockets_look(&n.reached, &s), 0);
 	assert_int_equal(s.accepting, 0);
 	/* Both of its ends are here. */
 	assert_int_equal(s.connections, 2);
