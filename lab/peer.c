@@ -22,6 +22,8 @@
 #include <unistd.h>
 
 #define SETTLE_NS 2000000000ull /* for the last answers */
+#define STALL_NS 30000000u
+#define STALLS 256
 #define SEQUENCES (1u << 22)
 
 static volatile sig_atomic_t ended;
@@ -169,13 +171,14 @@ static uint8_t byte_at(uint64_t place)
 	return (uint8_t)((place * 0x9e3779b97f4a7c15u) >> 56);
 }
 
-/* When bytes come, in one line each: the end of a silence of more than 30 ms, and how long it was. */
+/* Silences of more than 30 ms are stalls. */
 static int download(char **argv)
 {
 	static uint8_t b[262144];
 	uint64_t total = strtoull(argv[2], NULL, 10), place = 0, start = now(), last = start, stall = 0;
 	uint64_t wanted = total ? total : UINT64_MAX;
 	unsigned long wrong = 0, stalls = 0;
+	double each[STALLS];
 	int s = connect_to(argv[0], argv[1], SOCK_STREAM);
 
 	if (s < 0 || write(s, "d", 1) != 1 || write(s, &wanted, 8) != 8)
@@ -190,16 +193,20 @@ static int download(char **argv)
 			return fail(n < 0 ? "reading" : "closed early");
 		if (t - last > stall)
 			stall = t - last;
-		stalls += t - last > 30000000u;
+		if (t - last > STALL_NS && stalls < STALLS)
+			each[stalls++] = (double)(t - last) / 1e6;
 		last = t;
 		for (ssize_t i = 0; i < n; i++)
 			wrong += b[i] != byte_at(place + (uint64_t)i);
 		place += (uint64_t)n;
 	}
-	printf("{\"ok\": %s, \"bytes\": %llu, \"wrong\": %lu, \"stall_ms\": %.1f, \"stalls\": %lu, "
-	       "\"mbit\": %.0f}\n",
-		wrong ? "false" : "true", (unsigned long long)place, wrong, (double)stall / 1e6, stalls,
+	printf("{\"ok\": %s, \"bytes\": %llu, \"wrong\": %lu, \"stall_ms\": %.1f, \"mbit\": %.0f, "
+	       "\"stalls\": [",
+		wrong ? "false" : "true", (unsigned long long)place, wrong, (double)stall / 1e6,
 		(double)place * 8e3 / (double)(now() - start));
+	for (unsigned long i = 0; i < stalls; i++)
+		printf("%s%.1f", i ? ", " : "", each[i]);
+	puts("]}");
 	return wrong != 0;
 }
 

@@ -104,7 +104,12 @@ workload_bundle() {
 		redis_rootfs
 		bundle redis "$STATE/redis" "/run /tmp" "$address" /redis "$@"
 		;;
-	*) die "no workload \"$name\"; there are: tree, mem, bigtmpfs, redis, echo, echo6, ddnet" ;;
+	redis-net)
+		redis_rootfs
+		bundle redis-net "$STATE/redis" "/run /tmp" "$FLOATING/24 dev br0" /usr/bin/redis-server \
+			--bind "$FLOATING" --protected-mode no --save "" --enable-debug-command yes "$@"
+		;;
+	*) die "no workload \"$name\"; there are: tree, mem, bigtmpfs, redis, redis-net, echo, echo6, ddnet" ;;
 	esac
 }
 

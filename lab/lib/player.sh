@@ -70,6 +70,11 @@ peer_run() {
 	exec nsenter -t "$(host_pid player)" -n "$TOOLS/peer" "$@"
 }
 
+# A program of a host's root file system, on the player's machine.
+client_run() {
+	exec nsenter -t "$(host_pid player)" -n chroot "$HOST_IMAGE" "$@"
+}
+
 # Who says that it has ADDRESS, seen from the player's machine: lab/owners.c.
 owners_run() {
 	exec nsenter -t "$(host_pid player)" -n "$TOOLS/owners" eth0 "$@"

@@ -10,8 +10,9 @@
  *		meta mark INJECT_MARK return
  *		queue
  *	}
- *	chain departures { type filter hook output priority raw; jump silence }
+ *	chain departures { type filter hook output priority raw; jump silence, or keep }
  *	chain silence { ip saddr ADDRESS drop }
+ *	chain keep { ip saddr ADDRESS queue }
  *
  * and against being seen, for IPv6 in "arrivals" as well, for IPv4 in a table for ARP:
  *
@@ -54,7 +55,8 @@
 struct hold {
 	struct reached what;
 	struct nft nft;
-	struct queue queue;
+	struct queue queue;	/* what came */
+	struct queue departing; /* what was to leave while it was unseen */
 };
 
 static uint8_t family(const struct hold *h)
@@ -124,7 +126,8 @@ static void put_hold(struct nft_batch *b, const struct hold *h, bool older)
 	nft_rule_end(b);
 }
 
-static void put_silence(struct nft_batch *b, const struct hold *h)
+/* For what leaves from the address. */
+static void put_departures(struct nft_batch *b, const struct hold *h, bool older)
 {
 	const struct layout *l = layout(h);
 
@@ -132,6 +135,11 @@ static void put_silence(struct nft_batch *b, const struct hold *h)
 	nft_rule(b, family(h), "silence");
 	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, l->source, h->what.address.bytes, l->address_len, false);
 	nft_then(b, NF_DROP, NULL);
+	nft_rule_end(b);
+	nft_chain(b, family(h), "keep");
+	nft_rule(b, family(h), "keep");
+	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, l->source, h->what.address.bytes, l->address_len, false);
+	nft_then_queue(b, h->departing.number, older);
 	nft_rule_end(b);
 }
 
@@ -176,7 +184,7 @@ static int make_rules(struct hold *h, bool older)
 	nft_base_chain(&b, family(h), "arrivals", NF_INET_PRE_ROUTING, NF_IP_PRI_RAW);
 	nft_base_chain(&b, family(h), "departures", NF_INET_LOCAL_OUT, NF_IP_PRI_RAW);
 	put_hold(&b, h, older);
-	put_silence(&b, h);
+	put_departures(&b, h, older);
 	if (h->what.address.family == AF_INET)
 		put_unseen_v4(&b, h);
 	else
@@ -195,6 +203,8 @@ int hold_new(const struct reached *what, struct hold **ret, struct err *e)
 	h->what = *what;
 	snprintf(table, sizeof(table), "godwit-%d", getpid());
 	r = queue_open(&h->queue);
+	if (r == 0)
+		r = queue_open(&h->departing);
 	if (r == 0)
 		r = nft_open(&h->nft, table);
 	if (r == 0)
@@ -230,6 +240,7 @@ void hold_free(struct hold *h)
 		remove_rules(h);
 	nft_close(&h->nft);
 	queue_close(&h->queue);
+	queue_close(&h->departing);
 	free(h);
 }
 
@@ -246,24 +257,37 @@ int hold_start(struct hold *h, bool unseen)
 	struct nft_batch b;
 
 	nft_begin(&b, &h->nft);
-	if (unseen)
+	if (unseen) {
 		put_unseen(&b, h);
+		put_rule(&b, family(h), "departures", NFT_JUMP, "keep");
+	}
 	put_rule(&b, family(h), "arrivals", NFT_JUMP, "hold");
 	return nft_commit(&b, &h->nft);
+}
+
+/* A processor that still sees the rule may add one: what is left goes in hold_end(). */
+static int let_depart(struct hold *h)
+{
+	int r = queue_take(&h->departing, UINT_MAX, NULL, NULL);
+
+	return r < 0 ? r : queue_decide(&h->departing, NF_ACCEPT);
 }
 
 int hold_show(struct hold *h)
 {
 	struct nft_batch b;
+	int r;
 
 	nft_begin(&b, &h->nft);
+	nft_flush(&b, family(h), "departures");
 	if (h->what.address.family == AF_INET) {
 		nft_flush(&b, NFPROTO_ARP, "questions");
 	} else {
 		nft_flush(&b, NFPROTO_IPV6, "arrivals");
 		put_rule(&b, NFPROTO_IPV6, "arrivals", NFT_JUMP, "hold");
 	}
-	return nft_commit(&b, &h->nft);
+	r = nft_commit(&b, &h->nft);
+	return r < 0 ? r : let_depart(h);
 }
 
 int hold_silence(struct hold *h)
@@ -311,8 +335,10 @@ int hold_end(struct hold *h)
 {
 	uint64_t deadline = deadline_in_ms(END_MS);
 	struct nft_batch b;
-	int r = let_go(h, deadline, 0);
+	int r = let_depart(h);
 
+	if (r == 0)
+		r = let_go(h, deadline, 0);
 	if (r < 0)
 		return r;
 	nft_begin(&b, &h->nft);

@@ -26,9 +26,10 @@ int hold_new(const struct reached *what, struct hold **ret, struct err *e);
 /* Packets that are still kept are dropped. */
 void hold_free(struct hold *h);
 
-/* From now on they are kept. @unseen: who asks who has the address gets no answer from this host. */
+/* From now on they are kept. @unseen: who asks who has the address gets no answer from this host, and
+ * what would leave from it waits. */
 int hold_start(struct hold *h, bool unseen);
-/* It is answered for. */
+/* It is answered for, and what waited leaves. */
 int hold_show(struct hold *h);
 /* Nothing leaves this host from the address any more. */
 int hold_silence(struct hold *h);

@@ -18,9 +18,12 @@ teardown() {
 		stop "${name%.pid}" >/dev/null || :
 	done
 	lab link tuebingen --clear
+	lab player stop
 	for s in strasbourg tuebingen; do
 		lab workload stop "$s" echo
 		lab workload stop "$s" echo6
+		lab workload stop "$s" redis-net
+		lab game stop "$s"
 	done
 }
 
@@ -120,6 +123,44 @@ udp_moves() {
 	jq -e '.ok and .bytes > 100000000 and .stall_ms < 1000' <<<"$busy"
 	jq -e '.ok and .said >= 2' <<<"$idle"
 	same_state
+}
+
+redis_cli() {
+	lab client redis-cli -h $V4 "$@"
+}
+
+@test "redis answers its clients through the moves, and has what it had" {
+	lab workload start strasbourg redis-net
+	wait_until redis_cli ping
+	redis_cli debug populate 500000 key 100
+	save_state
+	start clients client redis-benchmark -h $V4 -t set,get -c 20 -n 100000000 -r 500000 -d 100 -q
+	sleep 1
+	to_and_fro redis-net
+	jq -e '.address.connections >= 20' <<<"$report"
+	# Any error ends it.
+	kill -0 "$(cat "$BATS_TEST_TMPDIR/clients.pid")"
+	! stop clients | grep -i error || return 1
+	digest=$(redis_cli debug digest)
+	move redis-net
+	[ "$(redis_cli debug digest)" = "$digest" ]
+	move redis-net
+	same_state
+}
+
+@test "the player misses no packet of the game" {
+	lab game start strasbourg
+	lab player start
+	lab gap start "$BATS_TEST_TMPDIR/gap"
+	sleep 1
+	from=$(date +%s.%N)
+	to_and_fro xonotic
+	sleep 1
+	lab gap stop
+	lab player status
+	run lab gap report "$BATS_TEST_TMPDIR/gap" "$from" "$(date +%s.%N)"
+	echo "$output"
+	jq -e '.lost == 0 and .received > 100' <<<"$output"
 }
 
 @test "what is rolled back has lost nothing either" {

@@ -125,7 +125,7 @@ static void held_then_let_go(const char *address)
 
 	send_numbers(&n, 0, 5);
 	expect_numbers(&n, 0, 5);
-	assert_int_equal(hold_start(h, true), 0);
+	assert_int_equal(hold_start(h, false), 0);
 	send_numbers(&n, 5, 5 + PACKETS);
 	expect_numbers(&n, 0, 0);
 	assert_int_equal(hold_take(h, NULL, NULL), PACKETS);
@@ -276,6 +276,24 @@ static void test_only_for_the_address(void **state)
 	assert_false(inject_valid(&v6, p, 40));
 }
 
+/* Sent while it was unseen: nothing leaves before it is shown, and all of it then. */
+static void test_unseen(void **state)
+{
+	struct net n = net_new("10.9.9.9/32 dev lo");
+	struct hold *h = hold_or_skip(&n);
+
+	(void)state;
+	assert_int_equal(hold_start(h, true), 0);
+	send_numbers(&n, 0, 3);
+	assert_int_equal(hold_take(h, NULL, NULL), 0);
+	assert_int_equal(hold_show(h), 0);
+	assert_int_equal(hold_take(h, NULL, NULL), 3);
+	assert_int_equal(hold_end(h), 0);
+	expect_numbers(&n, 0, 3);
+	hold_free(h);
+	net_done(&n);
+}
+
 static void test_silent(void **state)
 {
 	struct net n = net_new("10.9.9.9/32 dev lo");
@@ -359,6 +377,7 @@ int main(void)
 		cmocka_unit_test(test_injected_v6),
 		cmocka_unit_test(test_injected_from_afar),
 		cmocka_unit_test(test_only_for_the_address),
+		cmocka_unit_test(test_unseen),
 		cmocka_unit_test(test_silent),
 		cmocka_unit_test(test_rules_go_with_their_hold),
 		cmocka_unit_test(test_what_waits_in_sockets),
