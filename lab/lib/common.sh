@@ -11,6 +11,10 @@ INTERNET=$LAB_NAME-internet
 WAN=198.51.100
 LAN=10.10.0
 FLOATING=$LAN.100
+# The LAN has a second family: the same hosts at fd10::N.
+LAN6=fd10::
+FLOATING6=${LAN6}100
+ECHO_PORT=7000
 GAME_PORT=26000
 
 die() {

@@ -92,6 +92,14 @@ workload_bundle() {
 	case $name in
 	ddnet) bundle ddnet "$GAME_IMAGE" "/tmp /run /root" "" /usr/games/DDNet-Server \
 		"sv_port 8303;sv_register 0;sv_map dm1" ;;
+	echo)
+		tiny_rootfs
+		bundle echo "$STATE/tiny" "/run /tmp" "$FLOATING/24 dev br0" /echo "$FLOATING" "$ECHO_PORT" "$@"
+		;;
+	echo6)
+		tiny_rootfs
+		bundle echo6 "$STATE/tiny" "/run /tmp" "$FLOATING6/64 dev br0" /echo "$FLOATING6" "$ECHO_PORT" "$@"
+		;;
 	checker | mem | bigtmpfs)
 		tiny_rootfs
 		[ "$name" != checker ] || local BUNDLE_EDIT=${BUNDLE_EDIT:-$CHECKER_EDIT}
@@ -101,20 +109,27 @@ workload_bundle() {
 		redis_rootfs
 		bundle redis "$STATE/redis" "/run /tmp" "$address" /redis "$@"
 		;;
-	*) die "no workload \"$name\"; there are: checker, mem, bigtmpfs, redis, ddnet" ;;
+	redis-net)
+		redis_rootfs
+		bundle redis-net "$STATE/redis" "/run /tmp" "$FLOATING/24 dev br0" /usr/bin/redis-server \
+			--bind "$FLOATING" --protected-mode no --save "" --enable-debug-command yes "$@"
+		;;
+	*) die "no workload \"$name\"; there are: checker, mem, bigtmpfs, redis, redis-net, echo, echo6, ddnet" ;;
 	esac
 }
 
-# Whether a container has been given the floating address in its config.json.
-container_floats() {
-	jq -e '.annotations["org.godwit.address"]' "$STATE/hosts/$1/srv/$2/config.json" >/dev/null 2>&1
+# The address of a container's annotation, on its host's bridge.
+container_address() {
+	local config=$STATE/hosts/$1/srv/$2/config.json
+	[ ! -e "$config" ] || jq -r '.annotations["org.godwit.address"] // empty | split(" ")[0]' "$config"
 }
 
 container_start() {
-	local site=$1 name=$2
-	if container_floats "$site" "$name"; then
-		in_host "$site" ip addr add "$FLOATING/24" dev br0 2>/dev/null || :
-		in_host "$site" arping -q -c 1 -A -I br0 "$FLOATING" || :
+	local site=$1 name=$2 address
+	address=$(container_address "$site" "$name")
+	if [ -n "$address" ]; then
+		in_host "$site" ip addr add "$address" dev br0 nodad 2>/dev/null || :
+		in_host "$site" arping -q -c 1 -A -I br0 "${address%/*}" 2>/dev/null || :
 	fi
 	# A file outside the container as its output could not be dumped.
 	in_host "$site" sh -c "runc --log /run/$name.log run -d --bundle /srv/$name $name \
@@ -123,8 +138,10 @@ container_start() {
 }
 
 container_stop() {
+	local address
 	in_host "$1" runc delete --force "$2" 2>/dev/null || :
-	! container_floats "$1" "$2" || in_host "$1" ip addr del "$FLOATING/24" dev br0 2>/dev/null || :
+	address=$(container_address "$1" "$2")
+	[ -z "$address" ] || in_host "$1" ip addr del "$address" dev br0 2>/dev/null || :
 }
 
 # Where a container runs, as "SITE", or nothing.
@@ -158,6 +175,8 @@ workload_start() {
 	need_site "$1"
 	workload_bundle "$address" "${@:2}"
 	container_start "$1" "$2"
+	[[ $2 != echo* ]] || wait_for 20 in_host "$1" sh -c "ss -Hltn sport = :$ECHO_PORT | grep -q ." ||
+		die "$2 does not listen at $1"
 }
 
 # The workloads check themselves and say so in /run/status of their own root; ddnet listens.

@@ -30,6 +30,7 @@ site_net_up() {
 		ip link set br0 address 02:10:00:00:00:0$n
 		ip link set br0 up
 		ip addr add $LAN.$n/24 dev br0
+		ip addr add $LAN6$n/64 dev br0 nodad
 		echo 127.0.0.1 localhost >/etc/hosts
 	E
 	for other in $(sites); do
@@ -88,6 +89,7 @@ player_net_up() {
 	in_host "$(first_site)" ip link set lan-p master br0 up
 	in_host player ip link set eth0 up
 	in_host player ip addr add "$LAN.50/24" dev eth0
+	in_host player ip addr add "${LAN6}50/64" dev eth0 nodad
 }
 
 # link SITE [--delay MS] [--jitter MS] [--loss PERCENT] [--rate MBIT] | --clear: both directions,

@@ -65,6 +65,21 @@ player_screenshot() {
 	in_player import -display :1 -window root png:- >"$1" || die "no screenshot"
 }
 
+# A peer of the workload "echo", on the player's machine: lab/peer.c.
+peer_run() {
+	exec nsenter -t "$(host_pid player)" -n "$TOOLS/peer" "$@"
+}
+
+# A program of a host's root file system, on the player's machine.
+client_run() {
+	exec nsenter -t "$(host_pid player)" -n chroot "$HOST_IMAGE" "$@"
+}
+
+# Who says that it has ADDRESS, seen from the player's machine: lab/owners.c.
+owners_run() {
+	exec nsenter -t "$(host_pid player)" -n "$TOOLS/owners" eth0 "$@"
+}
+
 gap_start() {
 	gap_stop
 	nsenter -t "$(host_pid player)" -n "$TOOLS/gapmeter" record eth0 "$FLOATING" "$GAME_PORT" "$1" \

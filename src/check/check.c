@@ -295,6 +295,18 @@ static void check_eager(const struct container_facts *f, struct verdicts *ret)
 			(double)g->written_files / 1e6);
 }
 
+static void check_connections(const struct container_facts *f, struct verdicts *ret)
+{
+	struct address a;
+	bool moves = f->config.address && address_parse(f->config.address, &a, NULL) == 0;
+	size_t n = f->config.own_network ? 0 : connections_that_stay(f->pids, f->n_pids, moves ? &a : NULL);
+
+	if (n > 0)
+		verdict_add(ret, "connections", CHECK_NO,
+			"let it use the floating address for them, or end them",
+			"%zu TCP connections are bound to addresses of this host that stay here", n);
+}
+
 void check_container(const struct container_facts *f, struct verdicts *ret)
 {
 	if (!check_running(f, ret))
@@ -307,6 +319,7 @@ void check_container(const struct container_facts *f, struct verdicts *ret)
 	check_traced(f, ret);
 	check_address(f, ret);
 	check_eager(f, ret);
+	check_connections(f, ret);
 }
 
 /* --- an offer ------------------------------------------------------------------------------ */

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "check/eager.h"
 #include "mem/space.h"
+#include "net/address.h"
 #include "oci/config.h"
 #include "oci/runc.h"
 
@@ -101,5 +102,8 @@ void check_offer(const struct offered *o, const struct host_facts *here, struct 
 /* Sockets that wait for peers, of processes @pids; all of the network namespace when @n is 0.
  * How many, at most @max. */
 size_t listeners_read(const pid_t *pids, size_t n, struct listener *ret, size_t max);
+/* How many TCP connections of processes @pids can't move: at this host they end neither at the address
+ * that @moves (NULL: none does) nor at another of these processes. */
+size_t connections_that_stay(const pid_t *pids, size_t n, const struct address *moves);
 /* Would a socket bound to @b collide with @a? */
 bool listeners_collide(const struct listener *a, const struct listener *b);

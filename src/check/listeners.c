@@ -13,6 +13,7 @@
 
 #define PROC_MAX (64u << 20)
 #define INODES_MAX 65536
+#define CONNECTIONS_MAX 65536
 #define TCP_LISTENING 0x0a /* include/net/tcp_states.h */
 
 struct inodes {
@@ -65,24 +66,46 @@ static void parse_address(const char *hex, uint8_t family, uint8_t ret[static 16
 	}
 }
 
-/* "  0: 6400000A:6590 00000000:0000 07 ... uid timeout inode": proc_net(5). */
-static bool parse_line(const char *line, uint8_t protocol, uint8_t family, struct listener *ret,
-	uint64_t *ret_inode)
-{
-	char address[33];
-	unsigned port, state;
+/* A line of a table: both ends of a socket. */
+struct entry {
+	struct listener here, there;
+	unsigned state;
+	uint64_t inode;
+};
 
-	*ret = (struct listener){.protocol = protocol, .family = family};
-	if (sscanf(line, " %*d: %32[0-9A-F]:%x %*s %x %*s %*s %*s %*d %*d %" SCNu64, address, &port,
-		    &state, ret_inode) != 4)
+/* "  0: 6400000A:6590 00000000:0000 07 ... uid timeout inode": proc_net(5). */
+static bool parse_line(const char *line, uint8_t protocol, uint8_t family, struct entry *ret)
+{
+	char here[33], there[33];
+	unsigned ports[2];
+
+	*ret = (struct entry){.here = {.protocol = protocol, .family = family},
+		.there = {.protocol = protocol, .family = family}};
+	if (sscanf(line, " %*d: %32[0-9A-F]:%x %32[0-9A-F]:%x %x %*s %*s %*s %*d %*d %" SCNu64, here,
+		    &ports[0], there, &ports[1], &ret->state, &ret->inode) != 6)
 		return false;
-	ret->port = (uint16_t)port;
-	parse_address(address, family, ret->address);
-	return protocol == IPPROTO_UDP || state == TCP_LISTENING;
+	ret->here.port = (uint16_t)ports[0];
+	ret->there.port = (uint16_t)ports[1];
+	parse_address(here, family, ret->here.address);
+	parse_address(there, family, ret->there.address);
+	return true;
 }
 
-static size_t read_table(const char *path, uint8_t protocol, uint8_t family,
-	const struct inodes *only, struct listener *ret, size_t max)
+typedef bool entry_fn(const struct entry *e);
+
+static bool is_listener(const struct entry *e)
+{
+	return e->here.protocol == IPPROTO_UDP || e->state == TCP_LISTENING;
+}
+
+/* One that has been closed here belongs to no process. */
+static bool is_connection(const struct entry *e)
+{
+	return e->here.protocol == IPPROTO_TCP && e->state != TCP_LISTENING && e->inode != 0;
+}
+
+static size_t read_table(const char *path, uint8_t protocol, uint8_t family, const struct inodes *only,
+	entry_fn *wanted, struct entry *ret, size_t max)
 {
 	_cleanup_free_ char *text = NULL;
 	char *save = NULL;
@@ -90,17 +113,16 @@ static size_t read_table(const char *path, uint8_t protocol, uint8_t family,
 
 	if (file_read(path, PROC_MAX, &text, NULL) < 0)
 		return 0;
-	for (char *l = strtok_r(text, "\n", &save); l && n < max; l = strtok_r(NULL, "\n", &save)) {
-		uint64_t inode;
-
-		if (parse_line(l, protocol, family, &ret[n], &inode) &&
-			(!only || has_inode(only, inode)))
+	for (char *l = strtok_r(text, "\n", &save); l && n < max; l = strtok_r(NULL, "\n", &save))
+		if (parse_line(l, protocol, family, &ret[n]) && wanted(&ret[n]) &&
+			(!only || has_inode(only, ret[n].inode)))
 			n++;
-	}
 	return n;
 }
 
-size_t listeners_read(const pid_t *pids, size_t n, struct listener *ret, size_t max)
+/* Sockets of processes @pids, of all of the network namespace when @n is 0; *ret is freed by the
+ * caller. */
+static size_t read_entries(const pid_t *pids, size_t n, entry_fn *wanted, struct entry **ret, size_t max)
 {
 	struct inodes *inodes = n ? calloc(1, sizeof(*inodes)) : NULL;
 	char path[64];
@@ -115,18 +137,68 @@ size_t listeners_read(const pid_t *pids, size_t n, struct listener *ret, size_t 
 		{"udp6", IPPROTO_UDP, 6},
 	};
 
-	if (n && !inodes)
-		return 0;
-	for (size_t i = 0; i < n; i++)
-		read_inodes(pids[i], inodes);
-	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
-		snprintf(path, sizeof(path), "/proc/%d/net/%s", n ? pids[0] : getpid(),
-			tables[i].name);
-		count += read_table(path, tables[i].protocol, tables[i].family, inodes, ret + count,
-			max - count);
+	*ret = calloc(max, sizeof(**ret));
+	if (*ret && (inodes || !n)) {
+		for (size_t i = 0; i < n; i++)
+			read_inodes(pids[i], inodes);
+		for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+			snprintf(path, sizeof(path), "/proc/%d/net/%s", n ? pids[0] : getpid(),
+				tables[i].name);
+			count += read_table(path, tables[i].protocol, tables[i].family, inodes, wanted,
+				*ret + count, max - count);
+		}
 	}
 	free(inodes);
 	return count;
+}
+
+size_t listeners_read(const pid_t *pids, size_t n, struct listener *ret, size_t max)
+{
+	struct entry *v;
+	size_t count = read_entries(pids, n, is_listener, &v, max);
+
+	for (size_t i = 0; i < count; i++)
+		ret[i] = v[i].here;
+	free(v);
+	return count;
+}
+
+static bool is_same_end(const struct listener *a, const struct listener *b)
+{
+	return a->family == b->family && a->port == b->port &&
+		memcmp(a->address, b->address, sizeof(a->address)) == 0;
+}
+
+static bool has_end(const struct entry *v, size_t n, const struct listener *end)
+{
+	for (size_t i = 0; i < n; i++)
+		if (is_same_end(&v[i].here, end))
+			return true;
+	return false;
+}
+
+/* A socket of IPv6 may have an address of IPv4 in its last four bytes, mapped. */
+static bool is_at(const struct listener *l, const struct address *a)
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+	size_t len = a->family == AF_INET ? 4 : 16;
+
+	if (a->family == AF_INET && l->family == 6)
+		return memcmp(l->address, mapped, sizeof(mapped)) == 0 &&
+			memcmp(l->address + sizeof(mapped), a->bytes, len) == 0;
+	return (l->family == 4) == (a->family == AF_INET) && memcmp(l->address, a->bytes, len) == 0;
+}
+
+size_t connections_that_stay(const pid_t *pids, size_t n, const struct address *moves)
+{
+	struct entry *v;
+	size_t count = n ? read_entries(pids, n, is_connection, &v, CONNECTIONS_MAX) : 0, stay = 0;
+
+	for (size_t i = 0; i < count; i++)
+		stay += !(moves && is_at(&v[i].here, moves)) && !has_end(v, count, &v[i].there);
+	if (n)
+		free(v);
+	return stay;
 }
 
 static bool is_any(const struct listener *l)

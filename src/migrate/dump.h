@@ -25,7 +25,7 @@
 struct dump_options {
 	const char *images;
 	bool lazy;	    /* private memory stays where it is, for godwit to read */
-	bool file_locks;
+	bool file_locks, tcp_established;
 	bool leave_running; /* after dump_finish(), too */
 };
 

@@ -57,8 +57,8 @@ static void settle(const char *path)
 		fprintf(stderr, "godwit: %s is in doubt: see 'godwit status'\n", j.container);
 }
 
-/* Only standard error and the pipe stay open: nothing else may live on with us. */
-__attribute__((noreturn)) static void guard_main(int pipe_end, const char *path)
+/* Only standard error, the pipe and what is to be kept stay open: nothing else may live on with us. */
+__attribute__((noreturn)) static void guard_main(int pipe_end, int keep, const char *path)
 {
 	int null = open("/dev/null", O_RDWR);
 
@@ -69,14 +69,18 @@ __attribute__((noreturn)) static void guard_main(int pipe_end, const char *path)
 	signal(SIGHUP, SIG_IGN);
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
+	/* Both out of the way first. */
+	pipe_end = fcntl(pipe_end, F_DUPFD, 10);
+	keep = keep < 0 ? null : fcntl(keep, F_DUPFD, 10);
 	dup2(pipe_end, 3);
-	syscall(SYS_close_range, 4u, ~0u, 0u);
+	dup2(keep, 4);
+	syscall(SYS_close_range, 5u, ~0u, 0u);
 	fd_wait(3, POLLIN, DEADLINE_NEVER);
 	settle(path);
 	_exit(0);
 }
 
-int guard_start(struct guard *g, const struct journal *j, struct err *e)
+int guard_start(struct guard *g, const struct journal *j, int keep, struct err *e)
 {
 	int ends[2];
 	pid_t pid;
@@ -88,7 +92,7 @@ int guard_start(struct guard *g, const struct journal *j, struct err *e)
 		close(ends[1]);
 		/* Twice, so that it is not our child: we kill all of those when we clean up. */
 		if (fork() == 0)
-			guard_main(ends[0], j->path);
+			guard_main(ends[0], keep, j->path);
 		_exit(0);
 	}
 	close(ends[0]);

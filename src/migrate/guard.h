@@ -17,7 +17,7 @@ struct guard {
 #define GUARD_INIT ((struct guard){-1})
 
 /* Before the workplace is entered; the caller has one thread. @j has begun. */
-int guard_start(struct guard *g, const struct journal *j, struct err *e);
+int guard_start(struct guard *g, const struct journal *j, int keep, struct err *e);
 
 /* Our end of it; the guard goes when there is no journal any more. */
 void guard_done(struct guard *g);

@@ -137,7 +137,7 @@ static int checkpoint_prepare(void *ctx, struct err *e)
 		r = journal_begin(&c->journal, id, true, c->facts.c.id, c->o->dir,
 			c->facts.config.address, c->facts.c.cgroup, e);
 	if (r == 0)
-		r = guard_start(&c->guard, &c->journal, e);
+		r = guard_start(&c->guard, &c->journal, -1, e);
 	if (r == 0)
 		r = workplace_enter(e);
 	if (r == 0)

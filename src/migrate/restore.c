@@ -24,7 +24,7 @@
 #define LEAVE_MS 10000	  /* CRIU to take a no, kill what it restored and end */
 #define HURRY_MS 500	  /* the same when it does not wait for us */
 #define TASK_MS 5000	  /* CRIU to finish what it has begun to write */
-#define OPTIONS "verbosity=1\naction-script " WORKPLACE_DIR "/hook\n"
+#define OPTIONS "verbosity=1\nnetwork-lock skip\naction-script " WORKPLACE_DIR "/hook\n"
 
 int restore_prepare(struct restore *r, struct pager *pager, const char *annotation, struct err *e)
 {

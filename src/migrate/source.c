@@ -18,6 +18,7 @@
 #include "mem/sender.h"
 #include "migrate/bulk.h"
 #include "migrate/copier.h"
+#include "migrate/departure.h"
 #include "migrate/dump.h"
 #include "migrate/guard.h"
 #include "migrate/images.h"
@@ -29,7 +30,6 @@
 #include "migrate/stage.h"
 #include "migrate/verdicts.h"
 #include "migrate/wait.h"
-#include "net/floating.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -54,7 +54,7 @@ struct source {
 
 	struct host_facts host;
 	struct container_facts facts;
-	struct floating floating;
+	struct departure departure;
 
 	struct identity identity;
 	struct peers peers;
@@ -78,9 +78,9 @@ struct source {
 	struct answerer *answerer;
 	enum owner owner;
 
-	uint64_t started, copy_start, copy_end, address_at, address_gone, images_at, images_sent, restored, running, drained;
+	uint64_t started, copy_start, copy_end, images_at, images_sent, restored, running, drained;
 	struct msg_drained result;
-	uint64_t target_address_ns;
+	uint64_t target_address_ns, target_announced_ns;
 	uint64_t wire_bytes;
 };
 
@@ -210,7 +210,7 @@ static int check_here(struct source *s, struct err *e)
 	check_container(&s->facts, l);
 	r = verdicts_report(l, NULL, s->report, e);
 	free(l);
-	return r < 0 ? r : floating_init(&s->floating, s->facts.config.address, e);
+	return r < 0 ? r : departure_init(&s->departure, &s->facts, e);
 }
 
 static int connect_target(struct source *s, struct err *e)
@@ -313,18 +313,21 @@ static int run_prepare(void *ctx, struct err *e)
 	int r;
 
 	s->dump_options = (struct dump_options){
-		.images = WORKPLACE_IMAGES, .lazy = true, .file_locks = s->facts.has_file_locks};
+		.images = WORKPLACE_IMAGES, .lazy = true, .tcp_established = true,
+		.file_locks = s->facts.has_file_locks};
 	report_phase(s->report, "prepare", "both sides make ready");
 	r = journal_begin(&s->journal, s->id, true, s->facts.c.id, s->o->target,
 		s->facts.config.address, s->facts.c.cgroup, e);
 	if (r == 0)
-		r = guard_start(&s->guard, &s->journal, e);
+		r = guard_start(&s->guard, &s->journal, -1, e);
 	if (r == 0)
 		r = workplace_enter(e);
 	if (r == 0)
 		r = dump_prepare(&s->dump, &s->facts.c, s->facts.config.criu_config, e);
 	if (r == 0)
 		r = dump_start(&s->dump, &s->dump_options, &s->waiter, e);
+	if (r == 0)
+		departure_prepare(&s->departure, s->report);
 	if (r == 0)
 		r = send_prepare(s, e);
 	if (r == 0)
@@ -438,7 +441,9 @@ static int run_dump(void *ctx, struct err *e)
 	int r;
 
 	report_phase(s->report, "freeze", "the container stands still and is dumped");
-	r = dump_freeze(&s->dump, e);
+	r = departure_hold(&s->departure, &s->waiter, e);
+	if (r == 0)
+		r = dump_freeze(&s->dump, e);
 	if (r < 0)
 		return r;
 	dump_begin(&s->dump);
@@ -454,6 +459,7 @@ static void undo_dump(void *ctx)
 
 	stop_sending(s);
 	dump_revoke(&s->dump);
+	departure_let_go(&s->departure);
 }
 
 /* --- send ------------------------------------------------------------------------------------- */
@@ -482,17 +488,6 @@ static int push_all(struct source *s, struct err *e)
 	return r;
 }
 
-/* Before the target restores: two hosts must never answer for it. */
-static int release_address(struct source *s, struct err *e)
-{
-	int r;
-
-	s->address_at = clock_now();
-	r = floating_release(&s->floating, e);
-	s->address_gone = clock_now();
-	return r;
-}
-
 static uint64_t phase_ns(const struct msg_phases *m, const char *name)
 {
 	const struct msg_phase *p = m->list.v;
@@ -510,7 +505,7 @@ static int run_send(void *ctx, struct err *e)
 	int r;
 
 	report_phase(s->report, "send", "images and memory go over, the target restores");
-	r = release_address(s, e);
+	r = departure_release(&s->departure, e);
 	if (r == 0)
 		r = answerer_start(&s->urgent, &s->copier.space, &s->answerer, e);
 	if (r < 0)
@@ -522,6 +517,8 @@ static int run_send(void *ctx, struct err *e)
 	r = images_send(&s->control, WORKPLACE_IMAGES, deadline_in_ms(SEND_MS), e);
 	s->images_sent = clock_now();
 	sender_pause(s->sender, false);
+	if (r == 0)
+		r = departure_forward(&s->departure, &s->waiter, &s->control, e);
 	if (r == 0)
 		r = push_all(s, e);
 	if (r == 0)
@@ -544,7 +541,7 @@ static void undo_send(void *ctx)
 	while (channel_recv(&s->control, &m, deadline, NULL) == 0)
 		msg_done(&m);
 	s->connected = false;
-	floating_revoke(&s->floating);
+	departure_revoke(&s->departure);
 }
 
 /* --- commit ----------------------------------------------------------------------------------- */
@@ -571,10 +568,14 @@ static int run_commit(void *ctx, struct err *e)
 	if (r == 0)
 		r = wait_message(s, MSG_RUNNING, &m, e);
 	s->running = clock_now();
+	if (r == 0) {
+		s->target_announced_ns = phase_ns(&m.body.phases, "announced");
+		s->owner = OWNER_THERE;
+	}
 	msg_done(&m);
 	if (r == 0)
-		s->owner = OWNER_THERE;
-	else if (s->control.aborted)
+		return departure_running(&s->departure, e);
+	if (s->control.aborted)
 		s->owner = OWNER_HERE;
 	else
 		in_doubt(s, e);
@@ -601,7 +602,8 @@ static int run_drain(void *ctx, struct err *e)
 	}
 	s->result = m.body.drained;
 	msg_done(&m);
-	return send_control(s, MSG_BYE, NULL, e);
+	r = departure_linger(&s->departure, e);
+	return r < 0 ? r : send_control(s, MSG_BYE, NULL, e);
 }
 
 static uint64_t count_bytes(const struct source *s)
@@ -657,7 +659,8 @@ static void summarize(struct source *s)
 {
 	char host[256] = "?";
 	const struct dump *d = &s->dump;
-	double address = clock_diff_ms(s->address_at, s->address_gone) +
+	const struct departure *out = &s->departure;
+	double address = clock_diff_ms(out->address_at, out->address_gone) +
 		(double)s->target_address_ns / NSEC_PER_MSEC;
 	struct summary sum = {
 		.container = s->facts.c.id,
@@ -681,6 +684,16 @@ static void summarize(struct source *s)
 		.fault_p50_us = (double)s->result.fault_p50_ns / 1000,
 		.fault_p99_us = (double)s->result.fault_p99_ns / 1000,
 		.store_peak = s->result.store_peak,
+		.has_address = out->floating.is_set,
+		.address = {
+			.hold_ms = clock_diff_ms(out->hold_at, d->freeze_start),
+			.silent_ms = clock_diff_ms(out->address_gone, s->running - s->target_announced_ns),
+			.connections = out->sockets.connections,
+			.held = out->held + s->result.packets_held,
+			.delivered = s->result.packets_delivered + s->result.packets_held,
+			.forwarded = out->forwarded,
+			.overflowed = out->stats.overflow + s->result.packets_overflow,
+		},
 	};
 
 	gethostname(host, sizeof(host) - 1);
@@ -712,7 +725,7 @@ static void source_done(struct source *s)
 	container_facts_done(&s->facts);
 	signals_done(&s->signals);
 	guard_done(&s->guard);
-	floating_done(&s->floating);
+	departure_done(&s->departure);
 	free(s);
 }
 
@@ -728,7 +741,7 @@ int source_run(const struct source_options *o, struct report *report, struct err
 	s->why = e;
 	s->started = clock_now();
 	s->dump = DUMP_INIT;
-	s->floating = FLOATING_INIT;
+	s->departure = DEPARTURE_INIT;
 	s->signals.fd = -1;
 	s->guard = GUARD_INIT;
 	s->owner = OWNER_HERE;

@@ -14,6 +14,7 @@
 #include "criu/images.h"
 #include "criu/workplace.h"
 #include "mem/server.h"
+#include "migrate/arrival.h"
 #include "migrate/bulk.h"
 #include "migrate/door.h"
 #include "migrate/guard.h"
@@ -25,7 +26,6 @@
 #include "migrate/stage.h"
 #include "migrate/verdicts.h"
 #include "migrate/wait.h"
-#include "net/floating.h"
 #include "oci/cgroup_warm.h"
 
 #include <errno.h>
@@ -70,7 +70,7 @@ struct target {
 	struct waiter waiter;
 	struct signals signals;
 	int timer;
-	struct floating floating;
+	struct arrival arrival;
 	struct restore restore;
 	struct cgroup_warmer warmer;
 	struct pager *pager;
@@ -120,14 +120,26 @@ static int on_timer(void *ctx, struct err *e)
 	return send_control(t, MSG_PROGRESS, &m, e);
 }
 
-/* The source has nothing to say now but that it gives up. */
+/* Takes one message of the source; packets are dealt with here. */
+static int take_message(struct target *t, struct msg *ret, struct err *e)
+{
+	int r = channel_recv(&t->control, ret, deadline_in_ms(SILENCE_MS), e);
+
+	if (r < 0 || (ret->type != MSG_HELD && ret->type != MSG_HELD_END))
+		return r;
+	r = arrival_message(&t->arrival, ret, e);
+	msg_done(ret);
+	return r;
+}
+
+/* The source has nothing else to say now but that it gives up. */
 static int on_control(void *ctx, struct err *e)
 {
 	struct target *t = ctx;
-	struct msg m;
-	int r = channel_recv(&t->control, &m, deadline_in_ms(SILENCE_MS), e);
+	struct msg m = MSG_INIT;
+	int r = take_message(t, &m, e);
 
-	if (r < 0)
+	if (r < 0 || m.type == MSG_NONE)
 		return r;
 	r = err_set(e, ERR_PEER, EPROTO, "%s out of order", msg_name(m.type));
 	msg_done(&m);
@@ -158,11 +170,15 @@ static int wait_message(struct target *t, struct msg *ret, uint64_t deadline, st
 	int r = 0;
 
 	*ret = MSG_INIT;
-	if (!transport_pending(t->control.transport))
-		r = waiter_wait(&t->waiter, transport_fd(t->control.transport), deadline, e);
-	if (r == -ETIMEDOUT && !err_is_set(e))
-		return err_set(e, ERR_PEER, ETIMEDOUT, "the source is silent");
-	return r < 0 ? r : channel_recv(&t->control, ret, deadline_in_ms(SILENCE_MS), e);
+	while (r == 0 && ret->type == MSG_NONE) {
+		if (!transport_pending(t->control.transport))
+			r = waiter_wait(&t->waiter, transport_fd(t->control.transport), deadline, e);
+		if (r == -ETIMEDOUT && !err_is_set(e))
+			return err_set(e, ERR_PEER, ETIMEDOUT, "the source is silent");
+		if (r == 0)
+			r = take_message(t, ret, e);
+	}
+	return r;
 }
 
 static int expect_message(struct target *t, enum msg_type type, uint64_t deadline, struct err *e)
@@ -195,7 +211,7 @@ static int keep_config(struct target *t, const struct msg_offer *m, struct err *
 {
 	int r = oci_config_parse(m->config.p, m->config.len, t->bundle, &t->config, e);
 
-	return r < 0 ? r : floating_init(&t->floating, t->config.address, e);
+	return r < 0 ? r : arrival_init(&t->arrival, t->config.address, &m->listeners, e);
 }
 
 /* 1 when it ends with the verdicts: refused, or a dry run. */
@@ -365,6 +381,14 @@ static bool needs_tmp(const struct target *t)
 	return r;
 }
 
+static void prepare_arrival(struct target *t)
+{
+	struct err e = ERR_INIT;
+
+	if (arrival_prepare(&t->arrival, &e) < 0)
+		say(t, "packets that come meanwhile will be lost: %s", e.text);
+}
+
 static int start_restore(struct target *t, struct err *e)
 {
 	struct runc_restore o = {
@@ -374,6 +398,7 @@ static int start_restore(struct target *t, struct err *e)
 		.work = WORKPLACE_CRIU,
 		.programs = WORKPLACE_PROGRAMS,
 		.lazy = true,
+		.tcp_established = true,
 		.file_locks = t->flags & OFFER_FILE_LOCKS,
 	};
 	struct msg m;
@@ -385,7 +410,9 @@ static int start_restore(struct target *t, struct err *e)
 		r = journal_begin(&t->journal, t->id, false, t->container, t->control.peer,
 			t->config.address, NULL, e);
 	if (r == 0)
-		r = guard_start(&t->guard, &t->journal, e);
+		prepare_arrival(t);
+	if (r == 0)
+		r = guard_start(&t->guard, &t->journal, arrival_guarded_fd(&t->arrival), e);
 	if (r == 0)
 		r = workplace_enter(e);
 	if (r == 0 && !needs_tmp(t))
@@ -519,14 +546,13 @@ static int start_server(struct target *t, struct err *e)
 	return waiter_add(&t->waiter, server_event_fd(t->server), on_server, t);
 }
 
-/* The restored sockets may be bound to it, so it must be here before; nobody answers for it on the
- * source any more. */
+/* The restored sockets may be bound to it, so it must be here before. */
 static int add_address(struct target *t, struct err *e)
 {
 	uint64_t start = clock_now();
 	int r;
 
-	r = floating_take(&t->floating, e);
+	r = arrival_take(&t->arrival, e);
 	t->address_ns = clock_now() - start;
 	return r;
 }
@@ -583,7 +609,7 @@ static void undo_receive(void *ctx)
 	struct target *t = ctx;
 
 	restore_revoke(&t->restore);
-	floating_revoke(&t->floating);
+	arrival_revoke(&t->arrival);
 }
 
 /* --- restore ---------------------------------------------------------------------------------- */
@@ -608,6 +634,7 @@ static int send_phases(struct target *t, enum msg_type type, struct err *e)
 		{msg_string("images"), t->images_to - t->images_from},
 		{msg_string("restore"), t->restore.gate_at - t->restore.started},
 		{msg_string("address"), t->address_ns},
+		{msg_string("announced"), t->arrival.announced_at ? clock_now() - t->arrival.announced_at : 0},
 	};
 	struct msg_phases m = {.list = {p, sizeof(p) / sizeof(p[0])}};
 
@@ -644,36 +671,25 @@ static int run_commit(void *ctx, struct err *e)
 	server_give_way(t->server, false);
 	for (unsigned i = 0; i < t->streams; i++)
 		receiver_hurry(t->receivers[i]);
-	r = restore_open_gate(&t->restore, &t->waiter, e);
+	r = arrival_show(&t->arrival, &t->waiter, e);
+	if (r == 0)
+		r = restore_open_gate(&t->restore, &t->waiter, e);
 	if (r < 0)
 		return r;
 	t->owner = true;
 	t->signals.ignore = true;
-	floating_announce(&t->floating);
 	say(t, "runs here");
-	return send_phases(t, MSG_RUNNING, e);
+	r = send_phases(t, MSG_RUNNING, e);
+	arrival_deliver(&t->arrival);
+	return r;
 }
 
 /* --- drain ------------------------------------------------------------------------------------ */
 
-/* Caches on the way may have missed the first announcement: at growing intervals, five times. */
-static int announce_again(struct target *t, struct err *e)
-{
-	uint64_t wait_ms = 50;
-
-	for (int i = 0; i < 4 && t->floating.is_set; i++, wait_ms *= 2) {
-		int r = waiter_wait(&t->waiter, -1, deadline_in_ms(wait_ms), e);
-
-		if (r < 0 && r != -ETIMEDOUT)
-			return r;
-		floating_announce(&t->floating);
-	}
-	return 0;
-}
-
 static int send_drained(struct target *t, struct err *e)
 {
 	struct pager_stats s = pager_stats(t->pager);
+	struct hold_stats packets = hold_stats(t->arrival.hold);
 	struct msg_drained m = {
 		.pages = s.pages,
 		.zero_pages = s.zero_pages,
@@ -682,6 +698,9 @@ static int send_drained(struct target *t, struct err *e)
 		.fault_p50_ns = s.p50_ns,
 		.fault_p99_ns = s.p99_ns,
 		.store_peak = s.store_peak,
+		.packets_delivered = t->arrival.delivered,
+		.packets_held = packets.held,
+		.packets_overflow = t->arrival.overflow + packets.overflow,
 	};
 
 	return send_control(t, MSG_DRAINED, &m, e);
@@ -696,6 +715,8 @@ static int run_drain(void *ctx, struct err *e)
 
 	if (r == 0)
 		r = wait_all_installed(t, DEADLINE_NEVER, e);
+	if (r == 0)
+		r = arrival_settle(&t->arrival, e);
 	return r < 0 ? r : send_drained(t, e);
 }
 
@@ -712,7 +733,7 @@ static int run_bye(void *ctx, struct err *e)
 		say(t, "done");
 	waiter_remove(&t->waiter, t->timer);
 	waiter_remove(&t->waiter, transport_fd(t->control.transport));
-	return announce_again(t, e);
+	return arrival_announce(&t->arrival, e);
 }
 
 /* --- the whole -------------------------------------------------------------------------------- */
@@ -770,7 +791,7 @@ static void target_done(struct target *t)
 	signals_done(&t->signals);
 	guard_done(&t->guard);
 	fd_close(&t->timer);
-	floating_done(&t->floating);
+	arrival_done(&t->arrival);
 	free(t);
 }
 
@@ -798,7 +819,7 @@ int target_run(struct transport *transport, const struct identity *self, struct 
 	t->restore = RESTORE_INIT;
 	t->warmer = CGROUP_WARMER_INIT;
 	t->guard = GUARD_INIT;
-	t->floating = FLOATING_INIT;
+	t->arrival = ARRIVAL_INIT;
 	t->signals.fd = t->timer = -1;
 	t->has_key = transport_fingerprint(transport, t->peer_key);
 	channel_init(&t->control, transport, CHANNEL_CONTROL, false);

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "net/route.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -20,6 +21,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+
+#define LOCAL_MS 1000
+#define LOOK_US 200
 
 static size_t address_len(const struct address *a)
 {
@@ -86,18 +90,15 @@ int address_present(const struct address *a)
 	return found;
 }
 
-/* One rtnetlink(7) request about the address; the kernel's answer as 0 or -errno. */
+/* One request about the address; the kernel's answer as 0 or -errno. */
 static int request(const struct address *a, uint16_t type, uint16_t flags)
 {
 	char room[512] __attribute__((aligned(NLMSG_ALIGNTO)));
 	struct nlmsghdr *h = mnl_nlmsg_put_header(room);
 	struct ifaddrmsg *m;
-	struct mnl_socket *s;
-	ssize_t n;
-	int r;
 
 	h->nlmsg_type = type;
-	h->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | NLM_F_ACK | flags);
+	h->nlmsg_flags = (uint16_t)(NLM_F_ACK | flags);
 	m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
 	m->ifa_family = a->family;
 	m->ifa_prefixlen = a->prefix;
@@ -107,27 +108,29 @@ static int request(const struct address *a, uint16_t type, uint16_t flags)
 		return -ENODEV;
 	mnl_attr_put(h, IFA_LOCAL, address_len(a), a->bytes);
 	mnl_attr_put(h, IFA_ADDRESS, address_len(a), a->bytes);
-	s = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-	if (!s)
-		return -errno;
-	r = mnl_socket_bind(s, 0, MNL_SOCKET_AUTOPID);
-	if (r == 0 && mnl_socket_sendto(s, h, h->nlmsg_len) < 0)
-		r = -1;
-	if (r == 0) {
-		n = mnl_socket_recvfrom(s, room, sizeof(room));
-		r = n < 0 ? -1
-			  : mnl_cb_run(room, (size_t)n, 0, mnl_socket_get_portid(s), NULL, NULL);
+	return rtnetlink_request(h, NULL, NULL);
+}
+
+/* The kernel makes the route that delivers to a new address of IPv6 a moment later. */
+static int wait_local(const struct address *a)
+{
+	uint64_t deadline = deadline_in_ms(LOCAL_MS);
+	struct route route;
+	int r;
+
+	while ((r = route_find(a->family, a->bytes, &route)) < 0 || route.type != RTN_LOCAL) {
+		if (deadline_passed(deadline))
+			return r < 0 ? r : -ETIMEDOUT;
+		usleep(LOOK_US);
 	}
-	r = r < 0 ? -errno : 0;
-	mnl_socket_close(s);
-	return r;
+	return 0;
 }
 
 int address_add(const struct address *a)
 {
 	int r = request(a, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
 
-	return r == -EEXIST ? 0 : r;
+	return r == 0 || r == -EEXIST ? wait_local(a) : r;
 }
 
 int address_remove(const struct address *a)
@@ -144,7 +147,7 @@ struct arp_frame {
 	uint8_t sender_mac[ETH_ALEN], sender_ip[4], target_mac[ETH_ALEN], target_ip[4];
 } __attribute__((packed));
 
-static int hardware_address(const struct address *a, uint8_t ret[static ETH_ALEN])
+int address_hardware(const struct address *a, uint8_t ret[static ETH_ALEN])
 {
 	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct ifreq req = {0};
@@ -175,7 +178,7 @@ static int announce_v4(const struct address *a, int fd)
 		.arp = {.ar_hrd = htons(ARPHRD_ETHER), .ar_pro = htons(ETHERTYPE_IP),
 			.ar_hln = ETH_ALEN, .ar_pln = 4, .ar_op = htons(ARPOP_REQUEST)},
 	};
-	int r = hardware_address(a, f.sender_mac);
+	int r = address_hardware(a, f.sender_mac);
 
 	if (r < 0)
 		return r;
@@ -201,7 +204,7 @@ static int announce_v6(const struct address *a, int fd)
 	} __attribute__((packed)) m = {0};
 	struct sockaddr_in6 all = {.sin6_family = AF_INET6,
 		.sin6_scope_id = if_nametoindex(a->interface)};
-	int hops = 255, index = (int)all.sin6_scope_id, r = hardware_address(a, m.mac);
+	int hops = 255, index = (int)all.sin6_scope_id, r = address_hardware(a, m.mac);
 
 	if (r < 0)
 		return r;

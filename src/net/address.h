@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 
+#include <net/ethernet.h>
 #include <net/if.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -34,6 +35,9 @@ int address_add(const struct address *a);
 
 /* Removes it; one that isn't there is fine. 0 or -errno. */
 int address_remove(const struct address *a);
+
+/* The hardware address of its interface. 0 or -errno. */
+int address_hardware(const struct address *a, uint8_t ret[static ETH_ALEN]);
 
 /* A socket for announcements, the caller's; or -errno. Made ahead and closed late: closing a packet
  * socket takes the kernel 10 ms and more (it waits until no processor uses it). */

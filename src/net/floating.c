@@ -42,10 +42,12 @@ int floating_release(struct floating *f, struct err *e)
 	return r < 0 ? err_sys(e, -r, "removing %s", f->address.text) : 0;
 }
 
-void floating_announce(struct floating *f)
+bool floating_announce(struct floating *f)
 {
-	if (f->is_set)
-		address_announce(&f->address, f->announcer);
+	if (!f->is_set || address_present(&f->address) != 1)
+		return false;
+	address_announce(&f->address, f->announcer);
+	return true;
 }
 
 void floating_revoke(struct floating *f)

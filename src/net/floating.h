@@ -30,8 +30,8 @@ int floating_take(struct floating *f, struct err *e);
 /* This host no longer has it. */
 int floating_release(struct floating *f, struct err *e);
 
-/* Tells the segment that it is here, once. */
-void floating_announce(struct floating *f);
+/* Tells the segment that it is here, once; false when it isn't any more: it may have moved on. */
+bool floating_announce(struct floating *f);
 
 /* As before the change; announced, if that means that it is here again. */
 void floating_revoke(struct floating *f);

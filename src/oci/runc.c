@@ -133,6 +133,8 @@ int runc_checkpoint_start(const struct runc_checkpoint *c, struct child *ret, st
 		argv[n++] = "--leave-running";
 	if (c->file_locks)
 		argv[n++] = "--file-locks";
+	if (c->tcp_established)
+		argv[n++] = "--tcp-established";
 	argv[n++] = c->id;
 	argv[n] = NULL;
 	return start_runc(argv, c->programs, ret, e);
@@ -156,6 +158,8 @@ int runc_restore_start(const struct runc_restore *o, struct child *ret, struct e
 		argv[n++] = "--lazy-pages";
 	if (o->file_locks)
 		argv[n++] = "--file-locks";
+	if (o->tcp_established)
+		argv[n++] = "--tcp-established";
 	argv[n++] = o->id;
 	argv[n] = NULL;
 	return start_runc(argv, o->programs, ret, e);

@@ -30,7 +30,7 @@ struct runc_checkpoint {
 	const char *id, *images, *work;
 	bool lazy;	      /* needs an unused TCP port of 127.0.0.1 below */
 	uint16_t lazy_port;
-	bool leave_running, file_locks;
+	bool leave_running, file_locks, tcp_established;
 	const char *programs; /* a directory where CRIU finds programs before others, or NULL */
 };
 
@@ -39,7 +39,7 @@ int runc_checkpoint_start(const struct runc_checkpoint *c, struct child *ret, st
 
 struct runc_restore {
 	const char *id, *bundle, *images, *work;
-	bool lazy, file_locks;
+	bool lazy, file_locks, tcp_established;
 	const char *programs; /* as above */
 };
 

@@ -178,15 +178,22 @@ void summary_part(struct summary *s, const char *name, double ms)
 	s->parts[s->n_parts++].ms = ms;
 }
 
+static json_t *address_json(const struct summary_address *a)
+{
+	return json_pack("{s:f, s:f, s:i, s:I, s:I, s:I, s:I}", "hold_ms", a->hold_ms, "silent_ms",
+		a->silent_ms, "connections", (int)a->connections, "held", (json_int_t)a->held, "delivered",
+		(json_int_t)a->delivered, "forwarded", (json_int_t)a->forwarded, "overflowed",
+		(json_int_t)a->overflowed);
+}
+
 static void summary_json(struct report *r, const struct summary *s)
 {
-	json_t *parts = json_array();
+	json_t *parts = json_array(), *o;
 
 	for (size_t i = 0; i < s->n_parts; i++)
 		json_array_append_new(parts,
 			json_pack("{s:s, s:f}", "name", s->parts[i].name, "ms", s->parts[i].ms));
-	emit_json(r,
-		json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:f, s:f, s:f, s:i, s:f, s:f, s:f, s:o, s:f, s:I, s:I, s:I, s:I, s:I, "
+	o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:f, s:f, s:f, s:i, s:f, s:f, s:f, s:o, s:f, s:I, s:I, s:I, s:I, s:I, "
 			  "s:f, s:f, s:I}",
 			"event", "report", "container", s->container, "from", s->from, "to", s->to,
 			"mode", s->mode, "ok", s->ok, "frozen_at", s->frozen_at, "running_at",
@@ -196,7 +203,10 @@ static void summary_json(struct report *r, const struct summary *s)
 			(json_int_t)s->bytes, "memory_bytes", (json_int_t)s->memory_bytes,
 			"zero_bytes", (json_int_t)s->zero_bytes, "faults", (json_int_t)s->faults,
 			"urgent", (json_int_t)s->urgent, "fault_p50_us", s->fault_p50_us,
-			"fault_p99_us", s->fault_p99_us, "store_peak", (json_int_t)s->store_peak));
+			"fault_p99_us", s->fault_p99_us, "store_peak", (json_int_t)s->store_peak);
+	if (s->has_address)
+		json_object_set_new(o, "address", address_json(&s->address));
+	emit_json(r, o);
 }
 
 static void draw_bar(FILE *out, double share)
@@ -205,6 +215,18 @@ static void draw_bar(FILE *out, double share)
 
 	for (int i = 0; i < n; i++)
 		fputc('#', out);
+	fputc('\n', out);
+}
+
+static void address_text(FILE *out, const struct summary_address *a)
+{
+	fprintf(out, "  address  %8.1f ms   nobody answered for it; %llu packets held, %llu delivered, %llu forwarded",
+		a->silent_ms, (unsigned long long)a->held, (unsigned long long)a->delivered,
+		(unsigned long long)a->forwarded);
+	if (a->overflowed > 0)
+		fprintf(out, ", %llu lost for want of room", (unsigned long long)a->overflowed);
+	if (a->connections > 0)
+		fprintf(out, "; %u TCP connections carried", a->connections);
 	fputc('\n', out);
 }
 
@@ -228,6 +250,8 @@ void report_summary(struct report *r, const struct summary *s)
 		fprintf(r->out, "    %-15s %6.1f ms  ", s->parts[i].name, s->parts[i].ms);
 		draw_bar(r->out, s->freeze_ms > 0 ? s->parts[i].ms / s->freeze_ms : 0);
 	}
+	if (s->has_address)
+		address_text(r->out, &s->address);
 	fprintf(r->out, "  drain    %8.1f ms   %llu faults, %llu of them waited for a page", s->drain_ms,
 		(unsigned long long)s->faults, (unsigned long long)s->urgent);
 	if (s->faults > 0)

@@ -54,6 +54,14 @@ void report_error(struct report *r, const struct err *e);
 
 #define SUMMARY_PARTS_MAX 24
 
+/* How a floating address was handed over. */
+struct summary_address {
+	double hold_ms;	  /* for packets, before the freeze */
+	double silent_ms; /* in which nobody answered for it */
+	unsigned connections; /* of TCP, carried */
+	uint64_t held, delivered, forwarded, overflowed; /* packets */
+};
+
 struct summary {
 	const char *container, *from, *to, *mode;
 	bool ok;
@@ -70,6 +78,8 @@ struct summary {
 	uint64_t memory_bytes; /* that lazily restored pages hold */
 	uint64_t zero_bytes, faults, urgent, store_peak;
 	double fault_p50_us, fault_p99_us;
+	bool has_address;
+	struct summary_address address;
 };
 
 void summary_part(struct summary *s, const char *name, double ms);

@@ -125,7 +125,14 @@ static const struct field drained[] = {
 	F(U64, msg_drained, fault_p50_ns, U64_ANY),
 	F(U64, msg_drained, fault_p99_ns, U64_ANY),
 	F(U64, msg_drained, store_peak, U64_ANY),
+	F(U64, msg_drained, packets_delivered, U64_ANY),
+	F(U64, msg_drained, packets_held, U64_ANY),
+	F(U64, msg_drained, packets_overflow, U64_ANY),
 };
+
+static const struct field packet[] = {{BLOB, 0, WIRE_PACKET_MAX, NULL}};
+static const struct record packet_record = RECORD(msg_bytes, packet);
+static const struct field held[] = {FLIST(msg_held, packets, WIRE_PACKETS_MAX, &packet_record)};
 
 static const struct field abort_[] = {
 	F(U8, msg_abort, class, 5),
@@ -194,6 +201,8 @@ static const struct layout layouts[] = {
 	[MSG_ABORT] = {"ABORT", ON(CHANNEL_CONTROL) | ON(CHANNEL_URGENT) | ON(CHANNEL_BULK),
 		SOURCE | TARGET, SMALL, RECORD(msg_abort, abort_)},
 	[MSG_CHECK] = {"CHECK", ON(CHANNEL_CONTROL), SOURCE, 0, NOTHING},
+	[MSG_HELD] = {"HELD", ON(CHANNEL_CONTROL), SOURCE, DATA, RECORD(msg_held, held)},
+	[MSG_HELD_END] = {"HELD_END", ON(CHANNEL_CONTROL), SOURCE, 0, NOTHING},
 	[MSG_FAULT] = {"FAULT", ON(CHANNEL_URGENT), TARGET, SMALL, RECORD(msg_fault, fault)},
 	[MSG_PAGES] = {"PAGES", ON(CHANNEL_URGENT) | ON(CHANNEL_BULK), SOURCE, DATA,
 		RECORD(msg_pages, pages)},

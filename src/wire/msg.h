@@ -24,6 +24,9 @@
 #define WIRE_ZEROS_MAX (1u << 20)
 #define WIRE_BLOCK_BYTES (2ull << 20) /* no PAGES crosses a multiple of this */
 
+#define WIRE_PACKETS_MAX 1024	  /* packets in one HELD */
+#define WIRE_PACKET_MAX 65535	  /* bytes of each */
+
 #define MSG_DESCRIPTORS_MAX (64u * 1024)
 
 #define MSG_ID_LEN 16
@@ -46,6 +49,8 @@ enum msg_type {
 	MSG_BYE = 13,
 	MSG_ABORT = 14,
 	MSG_CHECK = 15,
+	MSG_HELD = 16,
+	MSG_HELD_END = 17,
 	MSG_FAULT = 20,
 	MSG_PAGES = 21,
 	MSG_ZEROS = 22,
@@ -149,6 +154,12 @@ struct msg_progress {
 
 struct msg_drained {
 	uint64_t pages, zero_pages, faults, urgent, fault_p50_ns, fault_p99_ns, store_peak;
+	uint64_t packets_delivered, packets_held, packets_overflow;
+};
+
+/* Packets to the container's address, which the source has kept. */
+struct msg_held {
+	struct msg_list packets; /* struct msg_bytes */
 };
 
 struct msg_abort {
@@ -195,6 +206,7 @@ union msg_body {
 	struct msg_phases phases;
 	struct msg_progress progress;
 	struct msg_drained drained;
+	struct msg_held held;
 	struct msg_abort abort;
 	struct msg_fault fault;
 	struct msg_pages pages;

@@ -33,31 +33,8 @@ rootfs_digest() {
 	at "$1" sh -c 'cd /srv/mem/rootfs && find . | sort | sha256sum && sha256sum mem'
 }
 
-# A migration in the background; its output goes to a file outside of the hosts.
-start_migration() {
-	at strasbourg godwit migrate "$@" mem tuebingen >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
-	job=$!
-}
-
-# wait_phase WORD: until the migration has said so.
-wait_phase() {
-	for _ in $(seq 1000); do
-		grep -q "^$1" "$BATS_TEST_TMPDIR/out" && return
-		sleep 0.01
-	done
-	cat "$BATS_TEST_TMPDIR/out"
-	return 1
-}
-
-end_migration() {
-	status=0
-	wait "$job" || status=$?
-	output=$(cat "$BATS_TEST_TMPDIR/out")
-	echo "status $status: $output"
-}
-
 @test "interrupted while frozen" {
-	start_migration --mode stop
+	start_migration mem --mode stop
 	wait_phase freeze
 	at strasbourg pkill -INT -x godwit -n
 	end_migration
@@ -66,7 +43,7 @@ end_migration() {
 }
 
 @test "interrupted while sending" {
-	start_migration --mode stop
+	start_migration mem --mode stop
 	wait_phase send
 	at strasbourg pkill -TERM -x godwit -n
 	end_migration
@@ -74,7 +51,7 @@ end_migration() {
 }
 
 @test "the source's process is killed while the container is frozen" {
-	start_migration --mode stop
+	start_migration mem --mode stop
 	wait_phase send
 	at strasbourg pkill -9 -n -x godwit
 	end_migration
@@ -84,7 +61,7 @@ end_migration() {
 }
 
 @test "the target's process is killed while it restores" {
-	start_migration --mode stop
+	start_migration mem --mode stop
 	wait_phase send
 	at tuebingen pkill -9 -n -x godwit
 	end_migration
@@ -92,7 +69,7 @@ end_migration() {
 }
 
 @test "runc is killed on the target while it restores" {
-	start_migration --mode stop
+	start_migration mem --mode stop
 	wait_phase send
 	at tuebingen pkill -9 -x runc
 	end_migration
@@ -101,7 +78,7 @@ end_migration() {
 }
 
 @test "a second migration of the same container is refused" {
-	start_migration --mode stop
+	start_migration mem --mode stop
 	wait_phase freeze
 	run at strasbourg godwit migrate mem tuebingen
 	at strasbourg pkill -INT -x godwit -n
@@ -112,7 +89,7 @@ end_migration() {
 }
 
 @test "what a dead migration has left is recovered, also without its guard" {
-	start_migration --mode stop
+	start_migration mem --mode stop
 	wait_phase send
 	at strasbourg pkill -9 -x godwit-guard
 	at strasbourg pkill -9 -n -x godwit

@@ -128,3 +128,29 @@ checker_verifies() {
 	lab workload check "$site" checker
 	return 1
 }
+
+# start_migration CONTAINER OPTIONS...: from strasbourg in the background; its output goes to a file
+# outside of the hosts.
+start_migration() {
+	local name=$1
+	shift
+	at strasbourg godwit migrate "$@" "$name" tuebingen >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
+	job=$!
+}
+
+# wait_phase WORD: until the migration has said so.
+wait_phase() {
+	for _ in $(seq 1000); do
+		grep -q "^$1" "$BATS_TEST_TMPDIR/out" && return
+		sleep 0.01
+	done
+	cat "$BATS_TEST_TMPDIR/out"
+	return 1
+}
+
+end_migration() {
+	status=0
+	wait "$job" || status=$?
+	output=$(cat "$BATS_TEST_TMPDIR/out")
+	echo "status $status: $output"
+}

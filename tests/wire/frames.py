@@ -13,7 +13,8 @@ import sys
 TYPES = {
     "HELLO": 1, "OFFER": 2, "VERDICTS": 3, "PREPARE": 4, "PREPARED": 5, "IMAGE": 6,
     "IMAGES_END": 7, "RESTORED": 8, "COMMIT": 9, "RUNNING": 10, "PROGRESS": 11, "DRAINED": 12,
-    "BYE": 13, "ABORT": 14, "CHECK": 15, "FAULT": 20, "PAGES": 21, "ZEROS": 22, "BULK_END": 23,
+    "BYE": 13, "ABORT": 14, "CHECK": 15, "HELD": 16, "HELD_END": 17,
+    "FAULT": 20, "PAGES": 21, "ZEROS": 22, "BULK_END": 23,
     "DIRTY": 24, "CUT": 25,
 }
 
@@ -58,10 +59,12 @@ FRAMES = {
     "COMMIT": frame("COMMIT"),
     "RUNNING": frame("RUNNING", items([])),
     "PROGRESS": frame("PROGRESS", u64(1), u64(2)),
-    "DRAINED": frame("DRAINED", *[u64(i) for i in range(7)]),
+    "DRAINED": frame("DRAINED", *[u64(i) for i in range(10)]),
     "BYE": frame("BYE"),
     "ABORT": frame("ABORT", u8(3), u32(17), string("no bundle"), string("copy it: gerät")),
     "CHECK": frame("CHECK"),
+    "HELD": frame("HELD", items([blob(bytes([69, 0, 0, 20])), blob(b"")])),
+    "HELD_END": frame("HELD_END"),
     "FAULT": frame("FAULT", u32(1), u32(16), u64(0x7F0000001000)),
     "PAGES": frame("PAGES", u32(1), u8(0), u16(1), u64(0x7F0000001000), blob(bytes(4096))),
     "ZEROS": frame("ZEROS", u32(1), u32(512), u64(0x7F0000200000)),

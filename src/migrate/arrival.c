@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/arrival.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "net/inject.h"
+#include "net/neighbour.h"
+#include "net/sockets.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#define DELIVER_MS 1000 /* at the application's pace */
+#define KEPT_MAX (64u << 20)
+#define FIRST_AGAIN_MS 50 /* caches may have missed an announcement: after 50, 150, 350, 750 ms */
+#define ANNOUNCEMENTS 5
+#define PATIENCE 3	  /* announcements after which what came here waits no longer */
+#define ANNOUNCE_MS 2000
+
+int arrival_init(struct arrival *a, const char *annotation, const struct msg_list *listeners, struct err *e)
+{
+	const struct msg_listener *l = listeners->v;
+	int r = floating_init(&a->floating, annotation, e);
+
+	buf_init(&a->kept, KEPT_MAX);
+	a->reached.address = a->floating.address;
+	for (size_t i = 0; i < listeners->n; i++)
+		reached_add_port(&a->reached, l[i].port);
+	return r;
+}
+
+int arrival_prepare(struct arrival *a, struct err *e)
+{
+	a->settled = !a->floating.is_set;
+	if (!a->floating.is_set)
+		return 0;
+	a->injector = injector_open(&a->floating.address);
+	a->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	a->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (a->injector < 0 || a->timer < 0 || a->event < 0)
+		return err_sys(e, errno, "sockets for packets");
+	return hold_new(&a->reached, &a->hold, e);
+}
+
+int arrival_guarded_fd(const struct arrival *a)
+{
+	return a->hold ? hold_rules_fd(a->hold) : -1;
+}
+
+int arrival_take(struct arrival *a, struct err *e)
+{
+	int r = a->hold ? hold_start(a->hold, true) : 0;
+
+	if (r < 0)
+		return err_sys(e, -r, "holding packets to %s", a->floating.address.text);
+	return floating_take(&a->floating, e);
+}
+
+/* --- delivering ------------------------------------------------------------------------------- */
+
+static void deliver(struct arrival *a, const void *packet, size_t len)
+{
+	if (inject(a->injector, &a->floating.address, packet, len) == 0)
+		a->delivered++;
+	else
+		a->overflow++;
+}
+
+void arrival_deliver(struct arrival *a)
+{
+	struct cursor c = cursor_of(a->kept.data, a->kept.len);
+	uint64_t deadline = deadline_in_ms(DELIVER_MS);
+
+	for (unsigned n = 1; c.left > 0; n++) {
+		size_t len = cursor_u16(&c);
+
+		deliver(a, cursor_take(&c, len), len);
+		if (n % SOCKETS_BURST == 0)
+			sockets_wait_room(&a->reached, deadline);
+	}
+	buf_reset(&a->kept);
+	a->running = true;
+}
+
+/* Its answers come as soon as it runs. */
+static void ask_for_sender(struct arrival *a, const struct msg_bytes *packet)
+{
+	const struct address *to = &a->floating.address;
+	size_t len = to->family == AF_INET ? 4 : 16;
+	const void *sender;
+
+	if (a->n_asked == ARRIVAL_PEERS || !inject_valid(to, packet->p, packet->len))
+		return;
+	sender = inject_sender(to, packet->p);
+	for (size_t i = 0; i < a->n_asked; i++)
+		if (memcmp(a->asked[i], sender, len) == 0)
+			return;
+	memcpy(a->asked[a->n_asked++], sender, len);
+	neighbour_ask(to->family, sender);
+}
+
+static void keep(struct arrival *a, const struct msg_bytes *packet)
+{
+	if (packet->len + 2 > KEPT_MAX - a->kept.len) {
+		a->overflow++;
+		return;
+	}
+	ask_for_sender(a, packet);
+	buf_put_u16(&a->kept, (uint16_t)packet->len);
+	buf_put(&a->kept, packet->p, packet->len);
+}
+
+static void settle(struct arrival *a)
+{
+	if (a->settled)
+		return;
+	if (a->hold)
+		hold_end(a->hold);
+	a->settled = true;
+	eventfd_write(a->event, 1);
+}
+
+int arrival_message(struct arrival *a, const struct msg *m, struct err *e)
+{
+	const struct msg_bytes *packets = m->body.held.packets.v;
+
+	if (!a->floating.is_set || (m->type == MSG_HELD_END && !a->running))
+		return err_set(e, ERR_PEER, EPROTO, "%s out of order", msg_name(m->type));
+	if (m->type == MSG_HELD_END) {
+		settle(a);
+		return 0;
+	}
+	for (size_t i = 0; i < m->body.held.packets.n; i++)
+		if (a->running)
+			deliver(a, packets[i].p, packets[i].len);
+		else
+			keep(a, &packets[i]);
+	return buf_check(&a->kept) < 0 ? err_sys(e, ENOMEM, "packets") : 0;
+}
+
+/* --- being seen ------------------------------------------------------------------------------- */
+
+static void announce(struct arrival *a)
+{
+	uint64_t ns = FIRST_AGAIN_MS * NSEC_PER_MSEC << a->announcements;
+	struct itimerspec in = {.it_value = {.tv_sec = (time_t)(ns / NSEC_PER_SEC),
+					.tv_nsec = (long)(ns % NSEC_PER_SEC)}};
+
+	if (!floating_announce(&a->floating))
+		a->announcements = ANNOUNCEMENTS;
+	else if (++a->announcements < ANNOUNCEMENTS)
+		timerfd_settime(a->timer, 0, &in, NULL);
+}
+
+static int on_timer(void *ctx, struct err *e)
+{
+	struct arrival *a = ctx;
+	uint64_t ticks;
+
+	(void)e;
+	if (read(a->timer, &ticks, sizeof(ticks)) != sizeof(ticks))
+		return 0;
+	announce(a);
+	if (a->announcements > PATIENCE && a->running)
+		settle(a);
+	return a->announcements == ANNOUNCEMENTS;
+}
+
+int arrival_show(struct arrival *a, struct waiter *w, struct err *e)
+{
+	int r = a->hold ? hold_show(a->hold) : 0;
+
+	if (r < 0)
+		return err_sys(e, -r, "answering for %s", a->floating.address.text);
+	if (!a->floating.is_set)
+		return 0;
+	a->waiter = w;
+	announce(a);
+	a->announced_at = clock_now();
+	return waiter_add(w, a->timer, on_timer, a);
+}
+
+/* Nothing but an error of another ends these waits badly. */
+static int wait_for(struct arrival *a, int fd, struct err *e)
+{
+	int r = waiter_wait(a->waiter, fd, deadline_in_ms(ANNOUNCE_MS), e);
+
+	return r == -ETIMEDOUT && !err_is_set(e) ? 0 : r;
+}
+
+int arrival_settle(struct arrival *a, struct err *e)
+{
+	return a->settled ? 0 : wait_for(a, a->event, e);
+}
+
+int arrival_announce(struct arrival *a, struct err *e)
+{
+	int r = 0;
+
+	while (r >= 0 && a->floating.is_set && a->announcements < ANNOUNCEMENTS) {
+		r = wait_for(a, a->timer, e);
+		if (r == 0)
+			r = on_timer(a, e);
+	}
+	return r < 0 ? r : 0;
+}
+
+void arrival_revoke(struct arrival *a)
+{
+	if (a->waiter)
+		waiter_remove(a->waiter, a->timer);
+	floating_revoke(&a->floating);
+}
+
+void arrival_done(struct arrival *a)
+{
+	hold_free(a->hold);
+	buf_done(&a->kept);
+	fd_close(&a->injector);
+	fd_close(&a->timer);
+	fd_close(&a->event);
+	floating_done(&a->floating);
+}

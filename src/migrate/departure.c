@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/departure.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#define DRAIN_MS 20	/* one tick of most applications */
+#define LOOK_MS 1	/* there is no event for an empty queue */
+#define SEND_MS 20000
+#define QUIET_MS 2	/* a neighbour has heard the announcement and sent what it was about to send */
+#define TURN_MS 100	/* peers that take longer don't keep the others waiting */
+#define LINGER_QUIET_MS 100
+#define LINGER_MS 3000
+
+/* As many packets as one HELD may have. */
+struct parcel {
+	struct msg_bytes v[WIRE_PACKETS_MAX];
+	size_t n, len;
+	struct departure *d;
+	struct err *e;
+	uint8_t bytes[MSG_DATA_MAX - 4 * WIRE_PACKETS_MAX];
+};
+
+int departure_init(struct departure *d, const struct container_facts *f, struct err *e)
+{
+	int r = floating_init(&d->floating, f->config.address, e);
+
+	d->reached.address = d->floating.address;
+	for (size_t i = 0; i < f->n_listeners; i++)
+		reached_add_port(&d->reached, f->listeners[i].port);
+	return r;
+}
+
+void departure_prepare(struct departure *d, struct report *report)
+{
+	struct err e = ERR_INIT;
+	char text[ERR_TEXT_MAX + 64];
+
+	if (!d->floating.is_set)
+		return;
+	d->parcel = calloc(1, sizeof(*d->parcel));
+	d->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (!d->parcel || d->timer < 0)
+		err_sys(&e, d->parcel ? errno : ENOMEM, "room for packets");
+	else if (hold_new(&d->reached, &d->hold, &e) == 0)
+		return;
+	snprintf(text, sizeof(text), "packets that come meanwhile will be lost: %s", e.text);
+	report_note(report, text);
+}
+
+/* Until nothing waits in the sockets any more, or the application doesn't take it. */
+static int drain(struct departure *d, struct waiter *w, struct err *e)
+{
+	uint64_t deadline = deadline_in_ms(DRAIN_MS);
+
+	while (sockets_look(&d->reached, &d->sockets) == 0 &&
+		d->sockets.datagram_bytes + d->sockets.accepting > 0 && !deadline_passed(deadline)) {
+		int r = waiter_wait(w, -1, deadline_in_ms(LOOK_MS), e);
+
+		if (r < 0 && r != -ETIMEDOUT)
+			return r;
+	}
+	return 0;
+}
+
+int departure_hold(struct departure *d, struct waiter *w, struct err *e)
+{
+	int r;
+
+	if (!d->hold)
+		return 0;
+	d->hold_at = clock_now();
+	r = hold_start(d->hold, false);
+	if (r < 0)
+		return err_sys(e, -r, "holding packets to %s", d->floating.address.text);
+	return drain(d, w, e);
+}
+
+int departure_release(struct departure *d, struct err *e)
+{
+	int r = d->hold ? hold_silence(d->hold) : 0;
+
+	d->address_at = clock_now();
+	if (r < 0)
+		return err_sys(e, -r, "silencing %s", d->floating.address.text);
+	r = floating_release(&d->floating, e);
+	d->address_gone = clock_now();
+	return r;
+}
+
+/* --- forwarding ------------------------------------------------------------------------------- */
+
+static int send_parcel(struct parcel *p)
+{
+	struct departure *d = p->d;
+	struct msg_held m = {.packets = {p->v, p->n}};
+	size_t n = p->n;
+
+	if (n == 0)
+		return 0;
+	p->n = p->len = 0;
+	d->last_at = clock_now();
+	*(d->running_at ? &d->forwarded : &d->held) += n;
+	return channel_send(d->control, MSG_HELD, &m, deadline_in_ms(SEND_MS), p->e);
+}
+
+static int put_packet(void *ctx, const void *packet, size_t len)
+{
+	struct parcel *p = ctx;
+	int r = 0;
+
+	if (p->n == WIRE_PACKETS_MAX || len > sizeof(p->bytes) - p->len)
+		r = send_parcel(p);
+	memcpy(p->bytes + p->len, packet, len);
+	p->v[p->n++] = (struct msg_bytes){p->bytes + p->len, len};
+	p->len += len;
+	return r;
+}
+
+static void arm_timer(struct departure *d)
+{
+	struct itimerspec in = {.it_value.tv_nsec = QUIET_MS * (long)NSEC_PER_MSEC};
+
+	timerfd_settime(d->timer, 0, &in, NULL);
+}
+
+static int on_packets(void *ctx, struct err *e)
+{
+	struct departure *d = ctx;
+	int r;
+
+	d->parcel->d = d;
+	d->parcel->e = e;
+	r = hold_take(d->hold, put_packet, d->parcel);
+	if (r < 0)
+		return err_is_set(e) ? r : err_sys(e, -r, "reading held packets");
+	if (r > 0 && d->running_at && clock_now() - d->running_at < TURN_MS * NSEC_PER_MSEC)
+		arm_timer(d);
+	return send_parcel(d->parcel);
+}
+
+int departure_forward(struct departure *d, struct waiter *w, struct channel *control, struct err *e)
+{
+	int r;
+
+	if (!d->hold)
+		return 0;
+	d->waiter = w;
+	d->control = control;
+	r = on_packets(d, e);
+	return r < 0 ? r : waiter_add(w, hold_fd(d->hold), on_packets, d);
+}
+
+static int on_quiet(void *ctx, struct err *e)
+{
+	struct departure *d = ctx;
+	int r = channel_send(d->control, MSG_HELD_END, NULL, deadline_in_ms(SEND_MS), e);
+
+	return r < 0 ? r : 1;
+}
+
+int departure_running(struct departure *d, struct err *e)
+{
+	int r = 0;
+
+	if (!d->hold)
+		return 0;
+	/* What came until now counts as held, what comes from now on as forwarded. */
+	r = on_packets(d, e);
+	d->running_at = clock_now();
+	arm_timer(d);
+	return r < 0 ? r : waiter_add(d->waiter, d->timer, on_quiet, d);
+}
+
+int departure_linger(struct departure *d, struct err *e)
+{
+	uint64_t latest = d->running_at + LINGER_MS * NSEC_PER_MSEC;
+
+	while (d->hold) {
+		uint64_t last = d->last_at > d->running_at ? d->last_at : d->running_at;
+		uint64_t until = last + LINGER_QUIET_MS * NSEC_PER_MSEC;
+		int r;
+
+		if (deadline_passed(until) || deadline_passed(latest))
+			break;
+		r = waiter_wait(d->waiter, -1, until, e);
+		if (r < 0 && r != -ETIMEDOUT)
+			return r;
+	}
+	d->stats = hold_stats(d->hold);
+	return 0;
+}
+
+/* --- the way back ----------------------------------------------------------------------------- */
+
+void departure_revoke(struct departure *d)
+{
+	if (d->waiter) {
+		waiter_remove(d->waiter, hold_fd(d->hold));
+		waiter_remove(d->waiter, d->timer);
+	}
+	d->waiter = NULL;
+	floating_revoke(&d->floating);
+}
+
+void departure_let_go(struct departure *d)
+{
+	if (d->hold)
+		hold_end(d->hold);
+}
+
+void departure_done(struct departure *d)
+{
+	hold_free(d->hold);
+	free(d->parcel);
+	fd_close(&d->timer);
+	floating_done(&d->floating);
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/route.h"
+
+#include <errno.h>
+#include <linux/rtnetlink.h>
+#include <string.h>
+#include <sys/socket.h>
+
+int rtnetlink_request(struct nlmsghdr *h, mnl_cb_t f, void *ctx)
+{
+	char room[4096] __attribute__((aligned(NLMSG_ALIGNTO)));
+	struct mnl_socket *s = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	ssize_t n;
+	int r;
+
+	if (!s)
+		return -errno;
+	h->nlmsg_flags |= NLM_F_REQUEST;
+	r = mnl_socket_bind(s, 0, MNL_SOCKET_AUTOPID);
+	if (r == 0 && mnl_socket_sendto(s, h, h->nlmsg_len) < 0)
+		r = -1;
+	if (r == 0) {
+		n = mnl_socket_recvfrom(s, room, sizeof(room));
+		r = n < 0 ? -1 : mnl_cb_run(room, (size_t)n, 0, mnl_socket_get_portid(s), f, ctx);
+	}
+	r = r < 0 ? -errno : 0;
+	mnl_socket_close(s);
+	return r;
+}
+
+static int on_attribute(const struct nlattr *a, void *ctx)
+{
+	struct route *r = ctx;
+	uint16_t len = mnl_attr_get_payload_len(a);
+
+	if (mnl_attr_get_type(a) == RTA_OIF && len == sizeof(r->interface))
+		r->interface = mnl_attr_get_u32(a);
+	if (mnl_attr_get_type(a) == RTA_GATEWAY && len <= sizeof(r->next))
+		memcpy(r->next, mnl_attr_get_payload(a), len);
+	return MNL_CB_OK;
+}
+
+static int on_route(const struct nlmsghdr *h, void *ctx)
+{
+	const struct rtmsg *m = mnl_nlmsg_get_payload(h);
+	struct route *r = ctx;
+
+	r->type = m->rtm_type;
+	return mnl_attr_parse(h, sizeof(*m), on_attribute, r);
+}
+
+int route_find(uint8_t family, const void *address, struct route *ret)
+{
+	char room[256] __attribute__((aligned(NLMSG_ALIGNTO)));
+	struct nlmsghdr *h = mnl_nlmsg_put_header(room);
+	struct rtmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
+	size_t len = family == AF_INET ? 4 : 16;
+
+	h->nlmsg_type = RTM_GETROUTE;
+	m->rtm_family = family;
+	m->rtm_dst_len = (uint8_t)(len * 8);
+	mnl_attr_put(h, RTA_DST, len, address);
+	*ret = (struct route){0};
+	memcpy(ret->next, address, len);
+	return rtnetlink_request(h, on_route, ret);
+}

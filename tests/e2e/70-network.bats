@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+# The address moves with the server, and nothing that was sent to it is lost.
+
+load helpers
+
+ROUNDS=${GODWIT_TEST_ROUNDS:-5}
+V4=10.10.0.100
+V6=fd10::100
+
+setup() {
+	site=strasbourg
+	migrations=0
+}
+
+teardown() {
+	local name s
+	for name in $(cd "$BATS_TEST_TMPDIR" && ls -- *.pid 2>/dev/null); do
+		stop "${name%.pid}" >/dev/null || :
+	done
+	lab link tuebingen --clear
+	lab player stop
+	for s in strasbourg tuebingen; do
+		lab workload stop "$s" echo
+		lab workload stop "$s" echo6
+		lab workload stop "$s" redis-net
+		lab game stop "$s"
+	done
+}
+
+# start NAME COMMAND...: something on the player's machine that tells at its end what it saw.
+start() {
+	local name=$1
+	shift
+	"$LAB" "$@" >"$BATS_TEST_TMPDIR/$name.out" 2>&1 3>&- &
+	echo $! >"$BATS_TEST_TMPDIR/$name.pid"
+}
+
+# stop NAME: ends it, and prints that.
+stop() {
+	local pid
+	pid=$(cat "$BATS_TEST_TMPDIR/$1.pid")
+	rm "$BATS_TEST_TMPDIR/$1.pid"
+	kill "$pid" 2>/dev/null || :
+	wait "$pid" || :
+	cat "$BATS_TEST_TMPDIR/$1.out"
+}
+
+# move NAME OPTIONS...: to the other site.
+move() {
+	local to name=$1
+	shift
+	to=$(other_site "$site")
+	migrate "$site" "$to" "$name" --json "$@"
+	[ "$status" = 0 ] || { echo "$output"; return 1; }
+	report=$(jq -sc 'map(select(.event == "report")) | .[0]' <<<"$output")
+	site=$to
+	migrations=$((migrations + 1))
+}
+
+to_and_fro() {
+	local i
+	for ((i = 0; i < 2 * ROUNDS; i++)); do
+		move "$@"
+	done
+}
+
+# nothing_lost JSON: not one datagram, in neither direction, and all in order.
+nothing_lost() {
+	echo "$1"
+	jq -e '.sent > 1000 and .answered == .sent and .lost_there + .lost_back + .twice + .late_there +
+		.late_back == 0' <<<"$1"
+}
+
+# one_owner FILE: whoever says that it has the address is another one exactly once a migration.
+one_owner() {
+	awk '$2 != last { n++; last = $2; print n, $0 } END { exit n != '"$((migrations + 1))"' }' "$1"
+	# And it was asked all the time.
+	[ "$(grep -c answer "$1")" -gt $((migrations * 10)) ]
+}
+
+# udp_moves CONTAINER ADDRESS: a thousand datagrams a second, there and back, and an observer.
+udp_moves() {
+	lab workload start strasbourg "$1"
+	save_state
+	start owners owners "$2" 2
+	start udp peer udp "$2" 7000 1000
+	sleep 1
+	to_and_fro "$1"
+	sleep 1
+	nothing_lost "$(stop udp)"
+	stop owners >/dev/null
+	one_owner "$BATS_TEST_TMPDIR/owners.out"
+	same_state
+}
+
+@test "no datagram is lost, doubled or late, and one host answers for the address" {
+	udp_moves echo $V4
+	jq -e '.address | .held > 10 and .delivered >= .held and .overflowed == 0 and .silent_ms > 0 and
+		.hold_ms < 100' <<<"$report"
+}
+
+@test "the same with IPv6" {
+	udp_moves echo6 $V6
+}
+
+@test "the same with 20 ms of delay and 100 Mbit/s" {
+	lab link tuebingen --delay 20 --rate 100
+	ROUNDS=$(((ROUNDS + 1) / 2)) udp_moves echo $V4
+}
+
+@test "busy and idle TCP connections live on, with the right bytes" {
+	lab workload start strasbourg echo
+	save_state
+	start idle peer idle $V4 7000
+	start busy peer download $V4 7000 0
+	sleep 1
+	to_and_fro echo
+	jq -e '.address.connections == 2' <<<"$report"
+	sleep 1
+	busy=$(stop busy)
+	idle=$(stop idle)
+	echo "$busy $idle"
+	jq -e '.ok and .bytes > 100000000 and .stall_ms < 1000' <<<"$busy"
+	jq -e '.ok and .said >= 2' <<<"$idle"
+	same_state
+}
+
+redis_cli() {
+	lab client redis-cli -h $V4 "$@"
+}
+
+@test "redis answers its clients through the moves, and has what it had" {
+	lab workload start strasbourg redis-net
+	wait_until redis_cli ping
+	redis_cli debug populate 500000 key 100
+	save_state
+	start clients client redis-benchmark -h $V4 -t set,get -c 20 -n 100000000 -r 500000 -d 100 -q
+	sleep 1
+	to_and_fro redis-net
+	jq -e '.address.connections >= 20' <<<"$report"
+	# Any error ends it.
+	kill -0 "$(cat "$BATS_TEST_TMPDIR/clients.pid")"
+	! stop clients | grep -i error || return 1
+	digest=$(redis_cli debug digest)
+	move redis-net
+	[ "$(redis_cli debug digest)" = "$digest" ]
+	move redis-net
+	same_state
+}
+
+@test "the player misses no packet of the game" {
+	lab game start strasbourg
+	lab player start
+	lab gap start "$BATS_TEST_TMPDIR/gap"
+	sleep 1
+	from=$(date +%s.%N)
+	to_and_fro xonotic
+	sleep 1
+	lab gap stop
+	lab player status
+	run lab gap report "$BATS_TEST_TMPDIR/gap" "$from" "$(date +%s.%N)"
+	echo "$output"
+	jq -e '.lost == 0 and .received > 100' <<<"$output"
+}
+
+@test "what is rolled back has lost nothing either" {
+	lab workload start strasbourg echo 400
+	save_state
+	start owners owners $V4 2
+	start udp peer udp $V4 7000 1000
+	start idle peer idle $V4 7000
+	sleep 1
+	for _ in 1 2 3; do
+		start_migration echo --mode stop
+		wait_phase send
+		at strasbourg pkill -INT -n -x godwit
+		end_migration
+		[ "$status" = 130 ]
+		wait_until no_handlers tuebingen
+	done
+	sleep 1
+	nothing_lost "$(stop udp)"
+	jq -e .ok <<<"$(stop idle)"
+	stop owners >/dev/null
+	one_owner "$BATS_TEST_TMPDIR/owners.out"
+	same_state
+}
+
+# killed SITE: its godwit dies while the target restores; no rule and no second owner is left.
+killed() {
+	lab workload start strasbourg echo 400
+	save_state
+	start owners owners $V4 2
+	start idle peer idle $V4 7000
+	sleep 0.5
+	start_migration echo --mode stop
+	wait_phase send
+	at "$1" pkill -9 -n -x godwit
+	end_migration
+	[ "$status" != 0 ]
+	sleep 3
+	jq -e .ok <<<"$(stop idle)"
+	stop owners >/dev/null
+	one_owner "$BATS_TEST_TMPDIR/owners.out"
+	same_state
+}
+
+@test "the source's process is killed: the connection lives, no rule is left, one host answers" {
+	killed strasbourg
+}
+
+@test "the target's process is killed: the same" {
+	killed tuebingen
+}
