@@ -47,8 +47,9 @@ static int settle_all(struct report *report, struct err *e)
 	if (r < 0 || doubts == 0)
 		return r < 0 ? r : 0;
 	err_set(e, ERR_REFUSED, EAGAIN, "%zu in doubt: one host alone can not tell", doubts);
-	return err_remedy(e, "if it runs there: runc delete --force it here; if not: runc resume it "
-			     "here and give it its address back; then remove the journal's file");
+	return err_remedy(e, "when 'godwit status' there shows nothing of it any more: if 'runc list' "
+			     "there has it, 'runc delete --force' it here; if not, 'runc resume' it here "
+			     "and give it its address back; then remove the journal's file");
 }
 
 int cli_recover(int argc, char **argv)

@@ -549,9 +549,10 @@ static void undo_send(void *ctx)
 static int in_doubt(struct source *s, struct err *e)
 {
 	err_wrap(e, "in doubt: the hand-over to %s was under way", s->control.peer);
-	return err_remedy(e, "the container stays frozen here; if it does not run on %s "
-			     "('godwit status' there), 'runc resume %s' here",
-		s->control.peer, s->facts.c.id);
+	return err_remedy(e, "the container stays frozen here. When 'godwit status' on %s shows nothing "
+			     "of it any more: if 'runc list' there has it, 'runc delete --force %s' "
+			     "here, else 'runc resume %s'",
+		s->control.peer, s->facts.c.id, s->facts.c.id);
 }
 
 static int run_commit(void *ctx, struct err *e)

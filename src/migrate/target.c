@@ -214,6 +214,15 @@ static int keep_config(struct target *t, const struct msg_offer *m, struct err *
 	return r < 0 ? r : arrival_init(&t->arrival, t->config.address, &m->listeners, e);
 }
 
+/* `godwit recover` deletes by name: what an earlier migration has left is settled before another comes. */
+static void check_unsettled(const struct target *t, struct verdicts *ret)
+{
+	struct err e = ERR_INIT;
+
+	if (journal_check_free(t->container, &e) < 0)
+		verdict_error(ret, "earlier migration", &e);
+}
+
 /* 1 when it ends with the verdicts: refused, or a dry run. */
 static int judge(struct target *t, const struct msg_offer *m, struct err *e)
 {
@@ -225,6 +234,7 @@ static int judge(struct target *t, const struct msg_offer *m, struct err *e)
 		return err_sys(e, ENOMEM, "checks");
 	keep_offer(t, m);
 	say(t, "offered, %llu MB", (unsigned long long)(m->memory_bytes / 1000000));
+	check_unsettled(t, l);
 	offer_check(m, l);
 	ends = !verdicts_allow(l) || (t->flags & OFFER_DRY_RUN);
 	if (!ends)
@@ -662,6 +672,7 @@ static int run_restore(void *ctx, struct err *e)
 static int run_commit(void *ctx, struct err *e)
 {
 	struct target *t = ctx;
+	struct waiter alone = WAITER_INIT;
 	int r = expect_message(t, MSG_COMMIT, deadline_in_ms(SILENCE_MS), e);
 
 	if (r == 0)
@@ -672,8 +683,10 @@ static int run_commit(void *ctx, struct err *e)
 	for (unsigned i = 0; i < t->streams; i++)
 		receiver_hurry(t->receivers[i]);
 	r = arrival_show(&t->arrival, &t->waiter, e);
+	/* Once CRIU has its yes the container may have run: no signal, and no source that goes away, is
+	 * a reason to undo it then. */
 	if (r == 0)
-		r = restore_open_gate(&t->restore, &t->waiter, e);
+		r = restore_open_gate(&t->restore, &alone, e);
 	if (r < 0)
 		return r;
 	t->owner = true;

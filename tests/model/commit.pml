@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who owns the container: the two sides of one migration from PREPARE to BYE, their guards,
+ * `godwit recover` on both hosts, and somebody who asks both hosts when the source is in doubt.
+ * docs/CORRECTNESS.md, "Model", says what is proven; ./run proves it, and that every mutation
+ * (-DMUTATION_...) is caught.
+ *
+ * What may happen at any point: a message is lost, and with it all later ones of its direction (the
+ * link is cut); a wait fails, for whatever reason (a timeout, a signal, an ABORT, CRIU's failure, the
+ * end of the peer); a side is killed (kill -9); a guard or a recover is killed or never comes.
+ * Messages are delivered in order and as late as anything.
+ *
+ * A comment "// function: step" names what the statement stands for in the file that the section is
+ * named after; ./run holds the list of these against the code.
+ */
+
+/* Steps of the journal, messages, and what the source knows of the owner. */
+mtype:step = { none, prepared, frozen, committed, owner }
+mtype:msg = { PREPARE, PREPARED, RESTORED, COMMIT, RUNNING, DRAINED, BYE, ABORT }
+mtype:side = { HERE, UNKNOWN, THERE }
+/* runc, CRIU and what they restore, on the target. */
+mtype:restore = { idle, at_gate, running, gone }
+
+chan to_target = [5] of { mtype:msg };
+chan to_source = [5] of { mtype:msg };
+bool cut_to_target, cut_to_source;
+
+/* Of the source's host. */
+mtype:step s_journal = none;
+bool s_dead;    /* its process has ended, well or not */
+bool s_guarded;
+bool s_exists = true, s_frozen;	/* the container */
+
+/* Of the target's host. */
+mtype:step t_journal = none;
+bool t_dead, t_guarded;
+mtype:restore t_restore = idle;
+bool t_yes;     /* the gate has been told to open */
+bool t_all;     /* no page is missing any more */
+
+/* Known to nobody: what has ever happened. */
+bool told_running, has_run_there;
+
+#define RUNS_HERE (s_exists && !s_frozen)
+#define RUNS_THERE (t_restore == running)
+
+inline send(queue, cut, what)
+{
+	if
+	:: atomic { !cut -> queue!what }
+	:: cut = true
+	fi
+}
+
+/* Goes on when that comes, to failed when anything else does, and also whenever it likes. */
+#define wait(queue, what, failed) \
+	if \
+	:: atomic { queue?got -> if :: got == what :: else -> goto failed fi } \
+	:: goto failed \
+	fi
+
+/* --- source.c --------------------------------------------------------------------------------- */
+
+/* Undone from where it failed up. */
+// stages: run_check undo_check
+// stages: run_prepare undo_prepare
+// stages: run_copy undo_copy
+// stages: run_dump undo_dump
+// stages: run_send undo_send
+// stages: run_commit NULL
+// stages: run_drain NULL
+// stages: run_finish NULL
+
+active proctype Source()
+{
+	mtype:side own = HERE;
+	mtype:msg got = PREPARE;
+
+	{
+		s_journal = prepared;                           // run_prepare: journal prepared
+		s_guarded = true;                               // run_prepare: guard
+		send(to_target, cut_to_target, PREPARE);        // send_prepare: send PREPARE
+		wait(to_source, PREPARED, failed);              // run_prepare: wait PREPARED
+		s_frozen = true;                                // run_dump: freeze
+		s_journal = frozen;                             // run_dump: journal frozen
+		wait(to_source, RESTORED, failed);              // run_send: wait RESTORED
+#ifdef MUTATION_COMMIT_BEFORE_JOURNAL
+		send(to_target, cut_to_target, COMMIT);
+#endif
+		s_journal = committed;                          // run_commit: journal committed
+		own = UNKNOWN;                                  // run_commit: owner UNKNOWN
+#ifndef MUTATION_COMMIT_BEFORE_JOURNAL
+		send(to_target, cut_to_target, COMMIT);         // run_commit: send COMMIT
+#endif
+		wait(to_source, RUNNING, failed);               // run_commit: wait RUNNING
+		atomic { own = THERE; told_running = true };    // run_commit: owner THERE
+#ifndef MUTATION_DELETE_AT_RUNNING
+		wait(to_source, DRAINED, failed);               // run_drain: wait DRAINED
+#endif
+		send(to_target, cut_to_target, BYE);            // run_drain: send BYE
+		s_exists = false;                               // run_finish: delete
+		s_journal = none;                               // run_finish: journal end
+		goto ended;
+failed:
+		if
+		:: own == UNKNOWN && got == ABORT ->            // run_commit: if aborted
+			own = HERE                              // run_commit: owner HERE
+		:: else
+		fi;
+		if
+		:: own == HERE                                  // is_revocable: if HERE
+#ifdef MUTATION_THAW_UNKNOWN
+		:: own == UNKNOWN
+#endif
+		:: else -> goto ended
+		fi;
+		send(to_target, cut_to_target, ABORT);          // undo_send: send ABORT
+		s_frozen = false;                               // undo_dump: thaw
+		s_frozen = false;                               // undo_prepare: thaw
+		s_journal = none;                               // undo_prepare: journal end
+		send(to_target, cut_to_target, ABORT);          // undo_check: send ABORT
+ended:
+		s_dead = true
+	} unless { s_dead }
+}
+
+/* --- target.c and restore.c ------------------------------------------------------------------- */
+
+// stages: run_offer undo_offer
+// stages: run_prepare undo_prepare
+// stages: run_receive undo_receive
+// stages: run_restore NULL
+// stages: run_commit NULL
+// stages: run_drain NULL
+// stages: run_bye NULL
+
+active proctype Target()
+{
+	mtype:msg got;
+	bool own;
+
+	{
+		wait(to_target, PREPARE, ended);                // start_restore: wait PREPARE
+		t_journal = prepared;                           // start_restore: journal prepared
+		t_guarded = true;                               // start_restore: guard
+		t_restore = at_gate;
+		send(to_source, cut_to_source, PREPARED);       // run_prepare: send PREPARED
+		if
+		:: t_all = true                                 /* modes stop and pre */
+		:: true                                         /* modes post and hybrid */
+		:: goto failed
+		fi;
+		send(to_source, cut_to_source, RESTORED);       // run_restore: send RESTORED
+#ifndef MUTATION_GATE_WITHOUT_COMMIT
+		wait(to_target, COMMIT, failed);                // run_commit: wait COMMIT
+#endif
+#ifndef MUTATION_RUNNING_BEFORE_JOURNAL
+		t_journal = owner;                              // run_commit: journal owner
+#endif
+		t_yes = true;                                   // run_commit: open gate
+		if
+		:: RUNS_THERE
+		:: goto failed
+		fi;
+#ifndef MUTATION_TARGET_UNDOES_RUNNING
+		own = true;                                     // run_commit: owner true
+#endif
+		send(to_source, cut_to_source, RUNNING);        // run_commit: send RUNNING
+#ifdef MUTATION_RUNNING_BEFORE_JOURNAL
+		t_journal = owner;
+#endif
+		if
+		:: t_all || !s_dead -> t_all = true
+		:: goto failed
+		fi;
+		send(to_source, cut_to_source, DRAINED);        // send_drained: send DRAINED
+		t_journal = none;                               // run_bye: journal end
+		wait(to_target, BYE, ended);                    // run_bye: wait BYE
+		goto ended;
+failed:
+		if
+		:: own ->                                       // is_revocable: if not owner
+			/* It holds the memory until the container ends; that isn't modelled. */
+			// hold_on: journal end
+end_holding:            false
+		:: else
+		fi;
+#ifdef MUTATION_ABORT_BEFORE_KILL
+		send(to_source, cut_to_source, ABORT);
+#endif
+		t_restore = gone;                               // undo_receive: revoke
+		t_restore = gone;                               // undo_prepare: revoke
+		t_journal = none;                               // undo_prepare: journal end
+#ifndef MUTATION_ABORT_BEFORE_KILL
+		send(to_source, cut_to_source, ABORT);          // undo_offer: send ABORT
+#endif
+ended:
+		t_dead = true
+	} unless { t_dead }
+}
+
+/* From the gate on. With the target's process dead and no yes, CRIU takes it for a no; after a yes it
+ * may come to let the container go before it dies as well. */
+active proctype Restore()
+{
+end:
+	do
+	:: atomic { t_restore == at_gate && t_yes -> t_restore = running; has_run_there = true }
+	:: atomic { t_restore == at_gate && t_dead -> t_restore = gone }
+	od
+}
+
+/* --- recover.c and guard.c -------------------------------------------------------------------- */
+
+/* Both may be killed halfway. */
+inline recover_source()
+{
+	if
+#ifndef MUTATION_RECOVER_THAWS_COMMITTED
+	:: s_journal == committed                               // recover_entry: doubt committed
+#endif
+	:: s_journal == none
+	:: else ->
+		s_frozen = false;                               // recover_source: thaw
+		if
+		:: s_journal = none
+		:: true
+		fi
+	fi
+}
+
+inline recover_target()
+{
+	if
+	:: t_journal == owner                                   // recover_entry: doubt owner
+	:: t_journal == none
+	:: else ->
+		t_restore = gone;                               // recover_target: revoke
+		if
+		:: t_journal = none                             // recover_entry: journal end
+		:: true
+		fi
+	fi
+}
+
+active proctype SourceGuard()
+{
+	if
+	:: s_guarded && s_dead -> recover_source()
+	:: true
+	fi
+}
+
+active proctype TargetGuard()
+{
+	if
+	:: t_guarded && t_dead -> recover_target()
+	:: true
+	fi
+}
+
+/* `godwit recover` on either host, as often as there is something to settle. */
+active proctype Recover()
+{
+end:
+	do
+	:: s_dead && s_journal != none && s_journal != committed -> recover_source()
+	:: t_dead && t_journal == prepared -> recover_target()
+#ifdef MUTATION_RECOVER_THAWS_COMMITTED
+	:: s_dead && s_journal == committed -> recover_source()
+#endif
+	od
+}
+
+
+/* --- those who ask ---------------------------------------------------------------------------- */
+
+#define IN_DOUBT (s_dead && s_journal == committed)
+
+/* Nothing of that migration lives on the target any more, and its journal is settled. */
+#define T_SETTLED (t_dead && t_restore != at_gate && t_journal != prepared)
+
+/* The source is in doubt and the target can be asked. Asking and acting are two steps. */
+active proctype Ask()
+{
+end:
+	do
+	:: IN_DOUBT && T_SETTLED && !RUNS_THERE ->
+		s_frozen = false;
+		s_journal = none
+	:: IN_DOUBT && T_SETTLED && RUNS_THERE && t_journal == none ->
+		s_exists = false;
+		s_journal = none
+#ifdef MUTATION_ASK_TOO_EARLY
+	:: IN_DOUBT && !RUNS_THERE ->
+		s_frozen = false;
+		s_journal = none
+#endif
+	od
+}
+
+/* --- what may happen, and what must not ------------------------------------------------------- */
+
+active proctype Kill()
+{
+	do
+	:: s_dead = true
+	:: t_dead = true
+	:: break
+	od
+}
+
+/* By its name ./run tells what was violated. */
+#define never(what, name) atomic { what -> name = true; assert(!name) }
+bool two_owners, returned, lost, stuck, discarded;
+
+active proctype Watch()
+{
+end:
+	if
+	:: never(RUNS_HERE && RUNS_THERE, two_owners)
+	:: never(RUNS_HERE && told_running, returned)
+	:: never(!s_exists && !(RUNS_THERE && t_all), lost)
+	/* Nothing can happen any more, and it runs nowhere. */
+	:: never(timeout && !RUNS_HERE && !RUNS_THERE, stuck)
+#ifdef GAP_DISCARDED_RUN
+	:: never(RUNS_HERE && has_run_there, discarded)
+#endif
+	fi
+}
