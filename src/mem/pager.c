@@ -777,10 +777,11 @@ static int serve_zero(const struct pager_view *w, uint64_t addr)
 	uint64_t done;
 	int r = uffd_zero(w->uffd, addr, PAGE_BYTES, &done);
 
-	/* EAGAIN: an event has to be read first; then the thread faults once more. */
-	if (r == -EEXIST || r == -EAGAIN)
+	/* EAGAIN: an event has to be read first, ENOENT: what lay there has moved; then the thread
+	 * faults once more. */
+	if (r == -EEXIST || r == -EAGAIN || r == -ENOENT)
 		r = uffd_wake(w->uffd, addr, PAGE_BYTES);
-	return r == -ESRCH || r == -ENOENT ? 0 : r;
+	return r == -ESRCH ? 0 : r;
 }
 
 /* Before the opening a page alone; then more and more, as long as faults follow each other. */
@@ -845,12 +846,9 @@ static int serve_fault(struct pager *p, struct pager_view *w, uint64_t addr, str
 	return 0;
 }
 
-static int serve_message(struct pager *p, struct pager_view *w, const struct uffd_msg *m,
-	struct pager_wish *wish)
+static int serve_event(struct pager *p, struct pager_view *w, const struct uffd_msg *m)
 {
 	switch (m->event) {
-	case UFFD_EVENT_PAGEFAULT:
-		return serve_fault(p, w, page_floor(m->arg.pagefault.address), wish);
 	case UFFD_EVENT_FORK:
 		if (p->n_views >= p->drop_at)
 			drop_views(p, w);
@@ -883,10 +881,16 @@ int pager_serve(struct pager *p, int uffd, struct pager_wish *wishes, size_t max
 	w = find_view(p, uffd);
 	if (w)
 		n = uffd_read(uffd, msgs, max < MESSAGES ? max : MESSAGES);
+	/* Having been read, forks and the like go on: they come before anything is installed for a
+	 * fault, which the kernel hands out first. */
+	for (int i = 0; i < n && r == 0; i++)
+		if (msgs[i].event != UFFD_EVENT_PAGEFAULT)
+			r = serve_event(p, w, &msgs[i]);
 	for (int i = 0; i < n && r == 0; i++) {
 		struct pager_wish wish = {0};
 
-		r = serve_message(p, w, &msgs[i], &wish);
+		if (msgs[i].event == UFFD_EVENT_PAGEFAULT)
+			r = serve_fault(p, w, page_floor(msgs[i].arg.pagefault.address), &wish);
 		if (wish.pages > 0)
 			wishes[n_wishes++] = wish;
 	}

@@ -453,6 +453,52 @@ static void children_get_every_page_too(void **state)
 	tear_down(&s);
 }
 
+struct forking {
+	const struct scene *scene;
+	int status;
+};
+
+static void *touch_one(void *arg)
+{
+	const struct scene *s = arg;
+
+	assert_true(is_page(s->mem + PAGES_TO_BYTES(100), 100));
+	return NULL;
+}
+
+static void *fork_one(void *arg)
+{
+	struct forking *f = arg;
+	pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+
+	if (pid == 0)
+		check_in_child(f->scene);
+	waitpid(pid, &f->status, 0);
+	return NULL;
+}
+
+/* A fault and a fork that are read at once: what is installed for the fault came after the fork. */
+static void a_fork_beside_a_fault_misses_nothing(void **state)
+{
+	struct scene s;
+	struct forking f = {.scene = &s, .status = -1};
+	pthread_t touching, forking;
+
+	(void)state;
+	set_up(&s, 400, EVENTS | UFFD_FEATURE_EVENT_FORK);
+	put_pages(&s, 0, 400);
+	pager_open(s.pager);
+	pthread_create(&touching, NULL, touch_one, &s);
+	pthread_create(&forking, NULL, fork_one, &f);
+	usleep(100000);
+	start(&s);
+	pthread_join(touching, NULL);
+	pthread_join(forking, NULL);
+	assert_int_equal(f.status, 0);
+	wait_done(&s);
+	tear_down(&s);
+}
+
 static size_t count_descriptors(void)
 {
 	size_t n = 0;
@@ -580,6 +626,7 @@ int main(void)
 		cmocka_unit_test(processes_that_ended_meanwhile_are_dropped),
 		cmocka_unit_test(discarded_and_moved_memory),
 		cmocka_unit_test(children_get_every_page_too),
+		cmocka_unit_test(a_fork_beside_a_fault_misses_nothing),
 		cmocka_unit_test(children_that_have_ended_hold_nothing),
 		cmocka_unit_test(no_descriptor_is_no_end),
 		cmocka_unit_test(a_full_store_says_so),
