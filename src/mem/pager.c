@@ -1,74 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "mem/pager.h"
+#include "mem/pager_impl.h"
 
-#include "base/clock.h"
 #include "base/fd.h"
-#include "base/map.h"
-#include "mem/codec.h"
-#include "mem/store.h"
-#include "mem/view.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #define VIEWS_MAX 65536
-#define STEP_PAGES 16	   /* installed at once: the lock is held no longer than that takes */
-#define AROUND_PAGES 32	   /* installed with a page that was touched, on either side */
-#define WISH_PAGES 16	   /* asked for with a page that was touched, */
-#define WISH_PAGES_MAX CODEC_CHUNK_PAGES /* and up to that many when faults follow each other */
-#define MESSAGES 16	   /* read at once from a userfaultfd */
-#define SAMPLES 8192	   /* of fault latencies, the newest */
-#define WAITS_MAX 1024	   /* faults timed at a time */
-#define DROP_VIEWS 64	   /* so many more, and those that are over are looked for */
-
-struct image {
-	uint32_t vpid;
-	bool known;	 /* pager_expect() was called */
-	size_t n_views; /* that there have been */
-	struct view lazy; /* as expected: what a new view lacks */
-	uint64_t n_missing; /* lazy pages that have not come */
-	struct map blocks; /* block number -> struct block, owned */
-	struct block *newest;
-	struct map came;   /* block number -> struct page_bits, owned: arrived once */
-};
-
-struct pager_view {
-	struct image *image;
-	struct view view;
-	int uffd; /* owned; -1 when it lacks nothing any more or its process has ended */
-	struct block *cursor; /* of pager_step() in the image's blocks; NULL: at the newest */
-	uint64_t wish_end; /* where the last wish ended: a fault there goes on */
-	uint32_t window;   /* pages to ask for */
-};
-
-/* A fault whose page was asked for. */
-struct wait {
-	const struct pager_view *view;
-	uint64_t original, since;
-};
-
-struct pager {
-	pthread_mutex_t lock; /* of everything */
-	struct store store;
-	struct map images; /* vpid -> struct image, owned */
-	struct pager_view **views; /* owned */
-	size_t n_views, cap_views, step_view;
-	size_t drop_at; /* so many views, and those that are over are looked for */
-	int wake; /* borrowed: the server's, or -1 */
-	bool open;
-	bool unsettled; /* something in the store may be installable */
-	bool hot_done;	/* pages that are written all the time have been installed */
-	struct wait waits[WAITS_MAX];
-	size_t n_waits;
-	uint32_t samples[SAMPLES]; /* nanoseconds, at most 4 s */
-	size_t n_samples;
-	struct pager_stats stats;
-};
+#define DROP_VIEWS 64 /* so many more, and those that are over are looked for */
 
 int pager_new(uint64_t max_bytes, struct pager **ret, struct err *e)
 {
@@ -203,7 +146,7 @@ static void make_newest(struct image *m, struct block *b)
 	m->newest = b;
 }
 
-static struct block *block_at(struct image *m, uint64_t original)
+struct block *pager_block_at(struct image *m, uint64_t original)
 {
 	struct block *b = map_get(&m->blocks, block_of(original));
 
@@ -220,7 +163,7 @@ static struct block *block_at(struct image *m, uint64_t original)
 /* Keeps one page until a view can take it. */
 static int keep(struct pager *p, struct image *m, uint64_t original, const void *data)
 {
-	struct block *b = block_at(m, original);
+	struct block *b = pager_block_at(m, original);
 	uint32_t i = page_in_block(original);
 	int r;
 
@@ -242,145 +185,11 @@ static int keep(struct pager *p, struct image *m, uint64_t original, const void 
 	return 0;
 }
 
-/* --- installing ---------------------------------------------------------------------------- */
-
-static void sample(struct pager *p, uint64_t since)
-{
-	uint64_t ns = clock_now() - since;
-
-	p->samples[p->n_samples++ % SAMPLES] = ns > UINT32_MAX ? UINT32_MAX : (uint32_t)ns;
-}
-
-static void end_waits(struct pager *p, const struct pager_view *w, uint64_t original, uint32_t n)
-{
-	for (size_t i = 0; i < p->n_waits;) {
-		struct wait *x = &p->waits[i];
-
-		if (x->view == w && x->original - original < PAGES_TO_BYTES(n)) {
-			sample(p, x->since);
-			*x = p->waits[--p->n_waits];
-		} else {
-			i++;
-		}
-	}
-}
-
-static void settle(struct pager *p, struct pager_view *w, uint64_t original, uint32_t n)
-{
-	view_clear(&w->view, original, n);
-	if (p->n_waits > 0)
-		end_waits(p, w, original, n);
-}
-
-/* The process has ended, or its address space by exec(2): it lacks nothing any more. */
-static void view_ended(struct pager_view *w)
-{
-	view_done(&w->view);
-}
-
-/* The kernel fills pages of one region at a time: a run that goes over its end is refused whole,
- * as if there were none. */
-static int fill(const struct pager_view *w, uint64_t at, uint32_t pages, const uint8_t *data,
-	uint64_t *ret_done)
-{
-	int r;
-
-	do {
-		if (data)
-			r = uffd_copy(w->uffd, at, data, PAGES_TO_BYTES(pages), ret_done);
-		else
-			r = uffd_zero(w->uffd, at, PAGES_TO_BYTES(pages), ret_done);
-		pages /= 2;
-	} while (r == -ENOENT && *ret_done == 0 && pages > 0);
-	return r;
-}
-
-/*
- * Copies (or zeroes, for @data NULL) original pages to where they are now. What can't be now
- * stays pending: -EAGAIN until an event has been read, -ENOMEM.
- */
-static int install(struct pager *p, struct pager_view *w, uint64_t original, uint32_t n,
-	const uint8_t *data)
-{
-	while (n > 0) {
-		uint64_t at, done = 0;
-		uint32_t run = view_current(&w->view, original, n, &at);
-		int r;
-
-		if (run == 0)
-			return 0;
-		r = fill(w, at, run, data, &done);
-		run = (uint32_t)BYTES_TO_PAGES(done);
-		settle(p, w, original, run);
-		*(data ? &p->stats.installed : &p->stats.zero_pages) += run;
-		/* EEXIST: it was there already. ENOENT: no region there now, so no one can touch
-		 * it and its unmapping has been read. Either way that page is settled. */
-		if (r == -EEXIST || r == -ENOENT) {
-			settle(p, w, original + done, 1);
-			run++;
-		} else if (r == -ESRCH) {
-			view_ended(w);
-			return 0;
-		} else if (r < 0 && run == 0) {
-			return r;
-		}
-		original += PAGES_TO_BYTES(run);
-		if (data)
-			data += PAGES_TO_BYTES(run);
-		n -= run;
-	}
-	return 0;
-}
-
-/* Nobody reads a page that was never populated differently from a zero page: once a view knows
- * it to be zero, leaving it out is enough, unless a thread waits for it already. */
-static int settle_zero(struct pager *p, struct pager_view *w, uint64_t original)
-{
-	const struct block *b = map_get(&w->image->blocks, block_of(original));
-
-	if (b && page_bit(&b->asked, page_in_block(original)))
-		return install(p, w, original, 1, NULL);
-	settle(p, w, original, 1);
-	p->stats.zero_pages++;
-	return 0;
-}
-
-static void install_arrived(struct pager *p, struct pager_view *w, uint64_t original, uint32_t n,
-	const uint8_t *data)
-{
-	for (uint32_t i = 0; i < n;) {
-		uint64_t at = original + PAGES_TO_BYTES(i);
-		uint32_t run = 0;
-
-		while (i + run < n && view_is_pending(&w->view, at + PAGES_TO_BYTES(run)))
-			run++;
-		if (run > 0 && data)
-			install(p, w, at, run, data + PAGES_TO_BYTES(i));
-		for (uint32_t k = 0; k < run && !data; k++)
-			settle_zero(p, w, at + PAGES_TO_BYTES(k));
-		i += run + 1;
-	}
-}
-
-/* Before the opening only what a thread waits for may be installed: nothing else is known to be
- * registered, or to lie where it will. */
-static void install_asked(struct pager *p, struct pager_view *w, uint64_t original, uint32_t n,
-	const uint8_t *data)
-{
-	for (uint32_t i = 0; i < n; i++) {
-		uint64_t at = original + PAGES_TO_BYTES(i);
-		const struct block *b = map_get(&w->image->blocks, block_of(at));
-
-		if (b && page_bit(&b->asked, page_in_block(at)))
-			install_arrived(p, w, at, 1, data ? data + PAGES_TO_BYTES(i) : NULL);
-	}
-}
-
 static int put(struct pager *p, struct image *m, uint64_t addr, uint32_t pages, const uint8_t *data)
 {
 	for (size_t i = 0; i < p->n_views; i++)
 		if (p->views[i]->image == m && p->views[i]->uffd >= 0)
-			(p->open ? install_arrived : install_asked)(
+			(p->open ? pager_install_arrived : pager_install_asked)(
 				p, p->views[i], addr, pages, data);
 	for (uint32_t i = 0; i < pages; i++) {
 		uint64_t at = addr + PAGES_TO_BYTES(i);
@@ -569,7 +378,7 @@ static void drop_waits(struct pager *p, const struct pager_view *w)
 
 /* Drops the views, but @keep, that need nothing any more: short-lived children would each hold a
  * descriptor until the turn to be filled came to them. Their images keep count of them. */
-static void drop_views(struct pager *p, const struct pager_view *keep)
+void pager_drop_views(struct pager *p, const struct pager_view *keep)
 {
 	for (size_t i = p->n_views; i-- > 0;) {
 		struct pager_view *w = p->views[i];
@@ -583,8 +392,7 @@ static void drop_views(struct pager *p, const struct pager_view *keep)
 	p->drop_at = 2 * p->n_views + DROP_VIEWS;
 }
 
-/* A view of @m lacking what @like lacks; takes over @uffd. */
-static int new_view(struct pager *p, struct image *m, const struct view *like, int uffd)
+int pager_new_view(struct pager *p, struct image *m, const struct view *like, int uffd)
 {
 	struct pager_view *w = calloc(1, sizeof(*w));
 	int r;
@@ -628,7 +436,7 @@ int pager_add_view(struct pager *p, uint32_t vpid, int uffd, struct err *e)
 		r = err_set(e, ERR_LOCAL, ENOENT,
 			"CRIU asks for the memory of process %u, whose pagemap did not come", vpid);
 	} else {
-		r = new_view(p, m, &m->lazy, uffd);
+		r = pager_new_view(p, m, &m->lazy, uffd);
 		if (r < 0)
 			err_sys(e, -r, "view of process %u", vpid);
 		wake_server(p);
@@ -644,286 +452,6 @@ void pager_open(struct pager *p)
 	p->unsettled = true;
 	wake_server(p);
 	pthread_mutex_unlock(&p->lock);
-}
-
-/* --- the fault server's side ---------------------------------------------------------------- */
-
-/* Is a page of this block, with contents in the store, pending in any view? */
-static bool block_is_needed(const struct pager *p, const struct image *m, uint64_t number,
-	const struct block *b)
-{
-	for (size_t i = 0; i < p->n_views; i++) {
-		const struct page_bits *pending;
-
-		if (p->views[i]->image != m)
-			continue;
-		pending = view_pending_bits(&p->views[i]->view, number);
-		for (size_t k = 0; pending && k < BLOCK_WORDS; k++)
-			if (pending->w[k] & b->have.w[k])
-				return true;
-	}
-	return false;
-}
-
-static void give_back_if_unneeded(struct pager *p, struct image *m, uint64_t number, struct block *b)
-{
-	if (b->mem && !block_is_needed(p, m, number, b))
-		store_give_back(&p->store, b);
-}
-
-/* Installs what the store has of @w's pending pages in [first, last) of one block, of the hot ones
- * if @hot; at most STEP_PAGES with contents. True when it did anything. */
-static bool install_from_block(struct pager *p, struct pager_view *w, struct block *b,
-	uint32_t first, uint32_t last, bool hot)
-{
-	uint64_t base = b->number << BLOCK_SHIFT;
-	bool did = false;
-
-	for (uint32_t i = first; i < last; i++) {
-		uint64_t at = base + PAGES_TO_BYTES(i);
-		uint32_t run = 0;
-
-		if (!view_is_pending(&w->view, at) || (hot && !page_bit(&b->hot, i)))
-			continue;
-		if (page_bit(&b->zero, i)) {
-			did |= settle_zero(p, w, at) == 0;
-			continue;
-		}
-		while (i + run < last && run < STEP_PAGES && page_bit(&b->have, i + run) &&
-			(!hot || page_bit(&b->hot, i + run)) &&
-			view_is_pending(&w->view, at + PAGES_TO_BYTES(run)))
-			run++;
-		if (run == 0)
-			continue;
-		did |= install(p, w, at, run, b->mem + PAGES_TO_BYTES(i)) == 0;
-		give_back_if_unneeded(p, w->image, b->number, b);
-		return did;
-	}
-	return did;
-}
-
-/* One step over one view: the newest of its blocks in which something can be done. */
-static bool step_view(struct pager *p, struct pager_view *w)
-{
-	struct block *b = w->cursor ? w->cursor : w->image->newest;
-
-	if (w->uffd < 0 || w->view.n_pending == 0)
-		return false;
-	for (; b; b = b->older)
-		if (install_from_block(p, w, b, 0, BLOCK_PAGES, !p->hot_done)) {
-			w->cursor = b; /* there may be more in it */
-			return true;
-		}
-	w->cursor = NULL;
-	return false;
-}
-
-static bool step_views(struct pager *p)
-{
-	for (size_t i = 0; i < p->n_views; i++) {
-		if (p->step_view >= p->n_views)
-			p->step_view = 0;
-		if (step_view(p, p->views[p->step_view]))
-			return true;
-		p->step_view++;
-	}
-	return false;
-}
-
-void pager_retry(struct pager *p)
-{
-	pthread_mutex_lock(&p->lock);
-	p->unsettled = true;
-	pthread_mutex_unlock(&p->lock);
-}
-
-/* Memory is given back as pages are installed from it; what became unneeded in another way
- * (discarded, arrived twice, installed for the last of several views) is found here. */
-static void sweep(struct pager *p)
-{
-	struct map_entry *m, *b;
-
-	for (size_t i = 0; (m = map_next(&p->images, &i));) {
-		struct image *image = m->value;
-
-		if (image->n_views == 0)
-			continue;
-		for (size_t k = 0; (b = map_next(&image->blocks, &k));)
-			give_back_if_unneeded(p, image, b->key, b->value);
-	}
-}
-
-bool pager_step(struct pager *p)
-{
-	bool did = false;
-
-	pthread_mutex_lock(&p->lock);
-	if (p->open && p->unsettled)
-		did = step_views(p);
-	if (!did && p->open && !p->hot_done) {
-		p->hot_done = true;
-		did = true;
-	} else if (!did && p->open && p->unsettled) {
-		sweep(p);
-		p->unsettled = false;
-	}
-	pthread_mutex_unlock(&p->lock);
-	return did;
-}
-
-/* A page that isn't lacking: zero if it is missing, else another thread was faster. */
-static int serve_zero(const struct pager_view *w, uint64_t addr)
-{
-	uint64_t done;
-	int r = uffd_zero(w->uffd, addr, PAGE_BYTES, &done);
-
-	/* EAGAIN: an event has to be read first, ENOENT: what lay there has moved; then the thread
-	 * faults once more. */
-	if (r == -EEXIST || r == -EAGAIN || r == -ENOENT)
-		r = uffd_wake(w->uffd, addr, PAGE_BYTES);
-	return r == -ESRCH ? 0 : r;
-}
-
-/* Before the opening a page alone; then more and more, as long as faults follow each other. */
-static uint32_t wish_window(const struct pager *p, struct pager_view *w, uint64_t original)
-{
-	if (!p->open)
-		return 1;
-	if (original != w->wish_end || w->window == 0)
-		w->window = WISH_PAGES;
-	else if (w->window < WISH_PAGES_MAX)
-		w->window *= 2;
-	return w->window;
-}
-
-static struct pager_wish make_wish(
-	const struct pager *p, struct pager_view *w, struct block *b, uint64_t original)
-{
-	uint32_t i = page_in_block(original), n = 0, max = wish_window(p, w, original);
-
-	while (n < max && i + n < BLOCK_PAGES && !page_bit(&b->asked, i + n) &&
-		!page_bit(&b->have, i + n) && !page_bit(&b->zero, i + n) &&
-		view_is_pending(&w->view, original + PAGES_TO_BYTES(n))) {
-		page_bit_set(&b->asked, i + n);
-		n++;
-	}
-	w->wish_end = original + PAGES_TO_BYTES(n);
-	return (struct pager_wish){.vpid = w->image->vpid, .pages = n, .addr = original};
-}
-
-/* Answers one fault; a wish with pages != 0 when the page has to be asked for. */
-static int serve_fault(struct pager *p, struct pager_view *w, uint64_t addr, struct pager_wish *wish)
-{
-	uint64_t original, since = clock_now();
-	struct block *b;
-	uint32_t i;
-
-	p->stats.faults++;
-	if (!view_original(&w->view, addr, &original) || !view_is_pending(&w->view, original))
-		return serve_zero(w, addr);
-	b = block_at(w->image, original);
-	if (!b)
-		return -ENOMEM;
-	i = page_in_block(original);
-	if (page_bit(&b->zero, i)) {
-		install(p, w, original, 1, NULL);
-		sample(p, since);
-	} else if (page_bit(&b->have, i)) {
-		uint32_t first = i > AROUND_PAGES ? i - AROUND_PAGES : 0;
-		uint32_t last = i + AROUND_PAGES < BLOCK_PAGES ? i + AROUND_PAGES : BLOCK_PAGES;
-
-		install(p, w, original, 1, b->mem + PAGES_TO_BYTES(i));
-		sample(p, since);
-		if (p->open)
-			install_from_block(p, w, b, first, last, false);
-		give_back_if_unneeded(p, w->image, block_of(original), b);
-	} else {
-		p->stats.urgent++;
-		if (p->n_waits < WAITS_MAX)
-			p->waits[p->n_waits++] = (struct wait){w, original, since};
-		*wish = make_wish(p, w, b, original);
-	}
-	return 0;
-}
-
-static int serve_event(struct pager *p, struct pager_view *w, const struct uffd_msg *m)
-{
-	switch (m->event) {
-	case UFFD_EVENT_FORK:
-		if (p->n_views >= p->drop_at)
-			drop_views(p, w);
-		return new_view(p, w->image, &w->view, (int)m->arg.fork.ufd);
-	case UFFD_EVENT_REMAP:
-		return view_move(&w->view, m->arg.remap.from, m->arg.remap.to, m->arg.remap.len);
-	case UFFD_EVENT_REMOVE:
-	case UFFD_EVENT_UNMAP:
-		return view_drop(&w->view, m->arg.remove.start, m->arg.remove.end);
-	default:
-		return 0;
-	}
-}
-
-static struct pager_view *find_view(struct pager *p, int uffd)
-{
-	for (size_t i = 0; i < p->n_views; i++)
-		if (p->views[i]->uffd == uffd)
-			return p->views[i];
-	return NULL;
-}
-
-int pager_serve(struct pager *p, int uffd, struct pager_wish *wishes, size_t max, struct err *e)
-{
-	struct uffd_msg msgs[MESSAGES];
-	struct pager_view *w;
-	int n = 0, n_wishes = 0, r = 0;
-
-	pthread_mutex_lock(&p->lock);
-	w = find_view(p, uffd);
-	if (w)
-		n = uffd_read(uffd, msgs, max < MESSAGES ? max : MESSAGES);
-	/* Having been read, forks and the like go on: they come before anything is installed for a
-	 * fault, which the kernel hands out first. */
-	for (int i = 0; i < n && r == 0; i++)
-		if (msgs[i].event != UFFD_EVENT_PAGEFAULT)
-			r = serve_event(p, w, &msgs[i]);
-	for (int i = 0; i < n && r == 0; i++) {
-		struct pager_wish wish = {0};
-
-		if (msgs[i].event == UFFD_EVENT_PAGEFAULT)
-			r = serve_fault(p, w, page_floor(msgs[i].arg.pagefault.address), &wish);
-		if (wish.pages > 0)
-			wishes[n_wishes++] = wish;
-	}
-	/* A child that there is no descriptor for now waits, as its parent does. */
-	if (n == -EMFILE || n == -ENFILE)
-		drop_views(p, w);
-	else if (n < 0 && n != -EAGAIN)
-		r = n;
-	if (n > 0)
-		p->unsettled = true; /* what an event kept from being installed */
-	if (r < 0)
-		err_sys(e, -r, "serving page faults of process %u", w->image->vpid);
-	pthread_mutex_unlock(&p->lock);
-	return r < 0 ? r : n_wishes;
-}
-
-size_t pager_fds(struct pager *p, int *ret, size_t max)
-{
-	size_t n = 0;
-
-	pthread_mutex_lock(&p->lock);
-	for (size_t i = 0; i < p->n_views; i++) {
-		struct pager_view *w = p->views[i];
-
-		/* It lacks nothing: from here on it lives without us. Only now and here, since
-		 * the fault server, which calls this, must not be polling it. */
-		if (p->open && w->view.n_pending == 0)
-			fd_close(&w->uffd);
-		if (w->uffd >= 0 && n < max)
-			ret[n++] = w->uffd;
-	}
-	pthread_mutex_unlock(&p->lock);
-	return n;
 }
 
 /* --- state ---------------------------------------------------------------------------------- */
@@ -980,7 +508,7 @@ struct pager_stats pager_stats(struct pager *p)
 {
 	struct pager_stats r;
 	static_assert(sizeof(p->samples) < 65536, "copied to the stack");
-	uint32_t sorted[SAMPLES];
+	uint32_t sorted[PAGER_SAMPLES];
 	size_t n;
 
 	pthread_mutex_lock(&p->lock);
@@ -988,7 +516,7 @@ struct pager_stats pager_stats(struct pager *p)
 	r.pending = count_pending(p);
 	r.store_used = p->store.used;
 	r.store_peak = p->store.peak;
-	n = p->n_samples < SAMPLES ? p->n_samples : SAMPLES;
+	n = p->n_samples < PAGER_SAMPLES ? p->n_samples : PAGER_SAMPLES;
 	memcpy(sorted, p->samples, n * sizeof(sorted[0]));
 	pthread_mutex_unlock(&p->lock);
 	if (n > 0) {

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mem/pager_impl.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "mem/codec.h"
+
+#include <errno.h>
+
+#define AROUND_PAGES 32	   /* installed with a page that was touched, on either side */
+#define WISH_PAGES 16	   /* asked for with a page that was touched, */
+#define WISH_PAGES_MAX CODEC_CHUNK_PAGES /* and up to that many when faults follow each other */
+#define MESSAGES 16	   /* read at once from a userfaultfd */
+
+/* A page that isn't lacking: zero if it is missing, else another thread was faster. */
+static int serve_zero(const struct pager_view *w, uint64_t addr)
+{
+	uint64_t done;
+	int r = uffd_zero(w->uffd, addr, PAGE_BYTES, &done);
+
+	/* EAGAIN: an event has to be read first, ENOENT: what lay there has moved; then the thread
+	 * faults once more. */
+	if (r == -EEXIST || r == -EAGAIN || r == -ENOENT)
+		r = uffd_wake(w->uffd, addr, PAGE_BYTES);
+	return r == -ESRCH ? 0 : r;
+}
+
+/* Before the opening a page alone; then more and more, as long as faults follow each other. */
+static uint32_t wish_window(const struct pager *p, struct pager_view *w, uint64_t original)
+{
+	if (!p->open)
+		return 1;
+	if (original != w->wish_end || w->window == 0)
+		w->window = WISH_PAGES;
+	else if (w->window < WISH_PAGES_MAX)
+		w->window *= 2;
+	return w->window;
+}
+
+static struct pager_wish make_wish(
+	const struct pager *p, struct pager_view *w, struct block *b, uint64_t original)
+{
+	uint32_t i = page_in_block(original), n = 0, max = wish_window(p, w, original);
+
+	while (n < max && i + n < BLOCK_PAGES && !page_bit(&b->asked, i + n) &&
+		!page_bit(&b->have, i + n) && !page_bit(&b->zero, i + n) &&
+		view_is_pending(&w->view, original + PAGES_TO_BYTES(n))) {
+		page_bit_set(&b->asked, i + n);
+		n++;
+	}
+	w->wish_end = original + PAGES_TO_BYTES(n);
+	return (struct pager_wish){.vpid = w->image->vpid, .pages = n, .addr = original};
+}
+
+/* Answers one fault; a wish with pages != 0 when the page has to be asked for. */
+static int serve_fault(struct pager *p, struct pager_view *w, uint64_t addr, struct pager_wish *wish)
+{
+	uint64_t original, since = clock_now();
+	struct block *b;
+	uint32_t i;
+
+	p->stats.faults++;
+	if (!view_original(&w->view, addr, &original) || !view_is_pending(&w->view, original))
+		return serve_zero(w, addr);
+	b = pager_block_at(w->image, original);
+	if (!b)
+		return -ENOMEM;
+	i = page_in_block(original);
+	if (page_bit(&b->zero, i)) {
+		pager_install(p, w, original, 1, NULL);
+		pager_sample(p, since);
+	} else if (page_bit(&b->have, i)) {
+		uint32_t first = i > AROUND_PAGES ? i - AROUND_PAGES : 0;
+		uint32_t last = i + AROUND_PAGES < BLOCK_PAGES ? i + AROUND_PAGES : BLOCK_PAGES;
+
+		pager_install(p, w, original, 1, b->mem + PAGES_TO_BYTES(i));
+		pager_sample(p, since);
+		if (p->open)
+			pager_install_block(p, w, b, first, last, false);
+		pager_give_back(p, w->image, block_of(original), b);
+	} else {
+		p->stats.urgent++;
+		if (p->n_waits < PAGER_WAITS_MAX)
+			p->waits[p->n_waits++] = (struct wait){w, original, since};
+		*wish = make_wish(p, w, b, original);
+	}
+	return 0;
+}
+
+static int serve_event(struct pager *p, struct pager_view *w, const struct uffd_msg *m)
+{
+	switch (m->event) {
+	case UFFD_EVENT_FORK:
+		if (p->n_views >= p->drop_at)
+			pager_drop_views(p, w);
+		return pager_new_view(p, w->image, &w->view, (int)m->arg.fork.ufd);
+	case UFFD_EVENT_REMAP:
+		return view_move(&w->view, m->arg.remap.from, m->arg.remap.to, m->arg.remap.len);
+	case UFFD_EVENT_REMOVE:
+	case UFFD_EVENT_UNMAP:
+		return view_drop(&w->view, m->arg.remove.start, m->arg.remove.end);
+	default:
+		return 0;
+	}
+}
+
+static struct pager_view *find_view(struct pager *p, int uffd)
+{
+	for (size_t i = 0; i < p->n_views; i++)
+		if (p->views[i]->uffd == uffd)
+			return p->views[i];
+	return NULL;
+}
+
+int pager_serve(struct pager *p, int uffd, struct pager_wish *wishes, size_t max, struct err *e)
+{
+	struct uffd_msg msgs[MESSAGES];
+	struct pager_view *w;
+	int n = 0, n_wishes = 0, r = 0;
+
+	pthread_mutex_lock(&p->lock);
+	w = find_view(p, uffd);
+	if (w)
+		n = uffd_read(uffd, msgs, max < MESSAGES ? max : MESSAGES);
+	/* Having been read, forks and the like go on: they come before anything is installed for a
+	 * fault, which the kernel hands out first. */
+	for (int i = 0; i < n && r == 0; i++)
+		if (msgs[i].event != UFFD_EVENT_PAGEFAULT)
+			r = serve_event(p, w, &msgs[i]);
+	for (int i = 0; i < n && r == 0; i++) {
+		struct pager_wish wish = {0};
+
+		if (msgs[i].event == UFFD_EVENT_PAGEFAULT)
+			r = serve_fault(p, w, page_floor(msgs[i].arg.pagefault.address), &wish);
+		if (wish.pages > 0)
+			wishes[n_wishes++] = wish;
+	}
+	/* A child that there is no descriptor for now waits, as its parent does. */
+	if (n == -EMFILE || n == -ENFILE)
+		pager_drop_views(p, w);
+	else if (n < 0 && n != -EAGAIN)
+		r = n;
+	if (n > 0)
+		p->unsettled = true; /* what an event kept from being installed */
+	if (r < 0)
+		err_sys(e, -r, "serving page faults of process %u", w->image->vpid);
+	pthread_mutex_unlock(&p->lock);
+	return r < 0 ? r : n_wishes;
+}
+
+size_t pager_fds(struct pager *p, int *ret, size_t max)
+{
+	size_t n = 0;
+
+	pthread_mutex_lock(&p->lock);
+	for (size_t i = 0; i < p->n_views; i++) {
+		struct pager_view *w = p->views[i];
+
+		/* It lacks nothing: from here on it lives without us. Only now and here, since
+		 * the fault server, which calls this, must not be polling it. */
+		if (p->open && w->view.n_pending == 0)
+			fd_close(&w->uffd);
+		if (w->uffd >= 0 && n < max)
+			ret[n++] = w->uffd;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return n;
+}
