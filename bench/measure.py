@@ -78,7 +78,7 @@ class Migration:
             raise Failed((errors or [said or f"godwit ended with {p.returncode}"])[-1])
 
     def take_event(self, event):
-        event["at"] = time.time()
+        event["at"] = event["time"]
         self.events.append(event)
         if event["event"] == "phase":
             self.moments[{"drain": "running"}.get(event["phase"], event["phase"])] = event["at"]

@@ -207,7 +207,7 @@ def plot_timeline(timeline, path):
     if progress:
         bottom.plot(*zip(*progress), color=COLOURS["hybrid"], marker=".", markersize=3, linewidth=0.8,
                     label="memory that went over, MB")
-    rounds = [(e["at"], e["dirty_bytes"] / 1e6) for e in events if e["event"] == "round"]
+    rounds = [(e["at"], e["left"] / 1e6) for e in events if e["event"] == "round"]
     if rounds:
         bottom.step(*zip(*rounds), where="post", color=COLOURS["stop"], marker=".", linewidth=0.8,
                     label="written since it was sent, MB, at each round's end")
