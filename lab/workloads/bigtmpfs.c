@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bigtmpfs [MB]: keeps files in a tmpfs and verifies them for ever. /run/status: "ok N". */
+/* bigtmpfs [MB]: keeps a file in a tmpfs, with a lock, and verifies both for ever. /run/status: "ok N". */
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define MB (1u << 20)
@@ -33,12 +35,25 @@ static void status(const char *text, unsigned long n)
 	rename("/run/status.new", "/run/status");
 }
 
+/* A process's own locks never stand in its way: a child asks whether this one still has it. */
+static int is_locked(int fd)
+{
+	struct flock fl = {.l_type = F_WRLCK};
+	pid_t self = getpid(), child = fork();
+	int result;
+
+	if (child == 0)
+		_exit(fcntl(fd, F_GETLK, &fl) == 0 && fl.l_type == F_WRLCK && fl.l_pid == self ? 0 : 1);
+	return child > 0 && waitpid(child, &result, 0) == child && result == 0;
+}
+
 int main(int argc, char **argv)
 {
 	uint32_t mb = argc > 1 ? (uint32_t)atoi(argv[1]) : 64;
+	struct flock all = {.l_type = F_WRLCK};
 	FILE *f = fopen("/tmp/data", "w+");
 
-	if (!f)
+	if (!f || fcntl(fileno(f), F_SETLK, &all) < 0)
 		return 2;
 	for (uint32_t i = 0; i < mb; i++) {
 		fill(block, i);
@@ -47,6 +62,10 @@ int main(int argc, char **argv)
 	}
 	for (unsigned long pass = 0;; pass++) {
 		status("ok", pass);
+		if (!is_locked(fileno(f))) {
+			status("WRONG lock", pass);
+			return 1;
+		}
 		rewind(f);
 		for (uint32_t i = 0; i < mb; i++) {
 			fill(want, i);

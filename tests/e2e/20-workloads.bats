@@ -70,7 +70,7 @@ teardown() {
 	moves mem 2 200 50 random
 }
 
-@test "a sizeable tmpfs" {
+@test "a sizeable tmpfs, and a file lock" {
 	lab workload start strasbourg bigtmpfs 100
 	sleep 1
 	run at strasbourg godwit check --container bigtmpfs
