@@ -48,45 +48,156 @@ static int take_entry(struct image_cursor *c, const uint8_t **ret, uint32_t *ret
 	return 0;
 }
 
-static int add_entry(const uint8_t *data, uint32_t len, struct ranges *ret)
+struct entry {
+	uint64_t start, end;
+	bool lazy;
+	const uint8_t *data; /* protobuf */
+	uint32_t len;
+};
+
+static int parse_entry(const uint8_t *data, uint32_t len, struct entry *ret)
 {
 	GwPagemapEntry *m = gw_pagemap_entry__unpack(NULL, len, data);
-	uint64_t pages, end;
+	uint64_t pages;
 	int r = 0;
 
 	if (!m)
 		return -EBADMSG;
 	pages = m->has_nr_pages ? m->nr_pages : m->nr_pages_32;
+	*ret = (struct entry){.start = m->vaddr, .lazy = m->has_flags && (m->flags & PE_LAZY),
+		.data = data, .len = len};
 	if (m->vaddr % PAGE_BYTES || pages == 0 || pages > BYTES_TO_PAGES(UINT64_MAX) ||
-		__builtin_add_overflow(m->vaddr, PAGES_TO_BYTES(pages), &end))
+		__builtin_add_overflow(m->vaddr, PAGES_TO_BYTES(pages), &ret->end))
 		r = -EBADMSG;
-	else if (m->has_flags && (m->flags & PE_LAZY))
-		r = ranges_add(ret, m->vaddr, end);
 	gw_pagemap_entry__free_unpacked(m, NULL);
 	return r;
 }
 
-int pagemap_image_parse(const void *data, size_t len, struct ranges *ret)
+/* At its first entry. What stands before it is the head, which names the file of the other pages. */
+static int open_image(const void *data, size_t len, struct image_cursor *ret)
 {
-	struct image_cursor c = {data, len};
-	const uint8_t *entry;
+	const uint8_t *head;
 	uint32_t common, magic, n;
 
-	if (take_u32(&c, &common) < 0 || take_u32(&c, &magic) < 0 || common != IMG_COMMON_MAGIC ||
+	*ret = (struct image_cursor){data, len};
+	if (take_u32(ret, &common) < 0 || take_u32(ret, &magic) < 0 || common != IMG_COMMON_MAGIC ||
 		magic != PAGEMAP_MAGIC)
 		return -EBADMSG;
-	/* The first entry is the head; it names the file of the other pages. */
-	if (take_entry(&c, &entry, &n) < 0)
-		return -EBADMSG;
-	while (c.left > 0) {
-		int r = take_entry(&c, &entry, &n);
+	return take_entry(ret, &head, &n);
+}
 
-		if (r == 0)
-			r = add_entry(entry, n, ret);
-		if (r < 0)
-			return r;
+/* 1, 0 behind the last, -EBADMSG. */
+static int next_entry(struct image_cursor *c, struct entry *ret)
+{
+	const uint8_t *data;
+	uint32_t n;
+	int r;
+
+	if (c->left == 0)
+		return 0;
+	r = take_entry(c, &data, &n);
+	if (r == 0)
+		r = parse_entry(data, n, ret);
+	return r < 0 ? r : 1;
+}
+
+int pagemap_image_parse(const void *data, size_t len, struct ranges *ret)
+{
+	struct image_cursor c;
+	struct entry entry;
+	int r = open_image(data, len, &c);
+
+	while (r == 0 && (r = next_entry(&c, &entry)) > 0)
+		r = entry.lazy ? ranges_add(ret, entry.start, entry.end) : 0;
+	return r;
+}
+
+static void put_message(struct buf *out, const uint8_t *data, size_t len)
+{
+	uint32_t size = htole32((uint32_t)len);
+
+	buf_put(out, &size, sizeof(size));
+	buf_put(out, data, len);
+}
+
+static void put_lazy(struct buf *out, const struct range *r)
+{
+	GwPagemapEntry m = GW_PAGEMAP_ENTRY__INIT;
+	uint8_t data[64];
+
+	m.vaddr = r->start;
+	m.nr_pages = BYTES_TO_PAGES(r->end - r->start);
+	m.has_nr_pages = true;
+	m.nr_pages_32 = (uint32_t)m.nr_pages; /* for older ones; only here can it be too small */
+	m.flags = PE_LAZY;
+	m.has_flags = true;
+	put_message(out, data, gw_pagemap_entry__pack(&m, data));
+}
+
+/* All pages that an image tells of. */
+static int covered(const void *data, size_t len, struct ranges *ret)
+{
+	struct image_cursor c;
+	struct entry entry;
+	int r = open_image(data, len, &c);
+
+	while (r == 0 && (r = next_entry(&c, &entry)) > 0)
+		r = ranges_add(ret, entry.start, entry.end);
+	return r;
+}
+
+/* CRIU reads the entries in ascending order only. @more has nothing of what the image has. */
+static int merge(const void *data, size_t len, const struct ranges *more, struct buf *ret)
+{
+	struct image_cursor c;
+	struct entry entry;
+	size_t next = 0;
+	int r = open_image(data, len, &c);
+
+	if (r < 0)
+		return r;
+	buf_put(ret, data, len - c.left);
+	while ((r = next_entry(&c, &entry)) > 0) {
+		for (; next < more->n && more->v[next].start < entry.start; next++)
+			put_lazy(ret, &more->v[next]);
+		put_message(ret, entry.data, entry.len);
 	}
-	return 0;
+	for (; next < more->n; next++)
+		put_lazy(ret, &more->v[next]);
+	return r < 0 ? r : buf_check(ret);
+}
+
+int pagemap_image_add(const void *data, size_t len, const struct ranges *more, struct buf *ret)
+{
+	_cleanup_ranges_ struct ranges known = RANGES_INIT, rest = RANGES_INIT;
+	int r = covered(data, len, &known);
+
+	if (r == 0)
+		r = ranges_difference(more, &known, &rest);
+	return r < 0 ? r : merge(data, len, &rest, ret);
+}
+
+static void image_path(char ret[static PATH_MAX], const char *dir, uint32_t vpid)
+{
+	snprintf(ret, PATH_MAX, "%s/pagemap-%u.img", dir, vpid);
+}
+
+int images_add_lazy(const char *dir, uint32_t vpid, const struct ranges *more, struct err *e)
+{
+	_cleanup_free_ char *data = NULL;
+	_cleanup_buf_ struct buf b;
+	char path[PATH_MAX];
+	size_t len;
+	int r;
+
+	image_path(path, dir, vpid);
+	buf_init(&b, IMAGE_MAX);
+	r = file_read(path, IMAGE_MAX, &data, &len);
+	if (r == 0)
+		r = pagemap_image_add(data, len, more, &b);
+	if (r == 0)
+		r = file_write_atomic(path, b.data, b.len, 0600);
+	return r < 0 ? err_sys(e, -r, "adding pages to CRIU's image %s", path) : 0;
 }
 
 int images_lazy_pages(const char *dir, uint32_t vpid, struct ranges *ret, struct err *e)
@@ -96,7 +207,7 @@ int images_lazy_pages(const char *dir, uint32_t vpid, struct ranges *ret, struct
 	size_t len;
 	int r;
 
-	snprintf(path, sizeof(path), "%s/pagemap-%u.img", dir, vpid);
+	image_path(path, dir, vpid);
 	r = file_read(path, IMAGE_MAX, &data, &len);
 	if (r == 0)
 		r = pagemap_image_parse(data, len, ret);

@@ -19,8 +19,9 @@
 #define OUR_CONFIG WORKPLACE_DIR "/criu.conf"
 #define CONFIG_MAX 65536
 
-/* tar_program.c, see this directory's meson.build. */
+/* tar_program.c and view_preload.c, see this directory's meson.build. */
 extern const unsigned char tar_program_start[], tar_program_end[];
+extern const unsigned char preload_program_start[], preload_program_end[];
 
 int workplace_enter(struct err *e)
 {
@@ -40,6 +41,8 @@ int workplace_enter(struct err *e)
 		mkdir(WORKPLACE_PROGRAMS, 0700) < 0)
 		return err_sys(e, errno, "directories in %s", WORKPLACE_DIR);
 	r = file_write_program(WORKPLACE_PROGRAMS "/tar", tar_program_start, tar_program_end);
+	if (r == 0)
+		r = file_write_program(WORKPLACE_PRELOAD, preload_program_start, preload_program_end);
 	return r < 0 ? err_sys(e, -r, "programs in %s", WORKPLACE_DIR) : 0;
 }
 

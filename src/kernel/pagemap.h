@@ -14,8 +14,8 @@
 int pagemap_open(int pid);
 
 /*
- * Adds to @ret the pages of [start, end) that are anonymous and populated, present or swapped.
- * The shared zero page may or may not be among them. -errno.
+ * Adds to @ret the pages of [start, end), a private anonymous region, that are populated: present or
+ * swapped. Before Linux 6.7 the shared zero page is among them. -errno.
  */
 int pagemap_populated(int fd, uint64_t start, uint64_t end, struct ranges *ret);
 

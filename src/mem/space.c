@@ -72,7 +72,7 @@ int maps_parse(const char *text, struct region **ret, size_t *ret_n)
 }
 
 /* The last number of NSpid is the pid in the innermost namespace (proc_pid_status(5)). */
-static int read_vpid(pid_t pid, uint32_t *ret)
+int process_vpid(pid_t pid, uint32_t *ret)
 {
 	_cleanup_free_ char *text = NULL;
 	char path[64];
@@ -124,7 +124,7 @@ int process_open(struct process *p, pid_t pid)
 	int r;
 
 	*p = (struct process){.pid = pid, .pagemap = -1, .mem = -1};
-	r = read_vpid(pid, &p->vpid);
+	r = process_vpid(pid, &p->vpid);
 	if (r < 0)
 		return r;
 	r = read_regions(p);

@@ -37,6 +37,9 @@ struct process {
 int process_open(struct process *p, pid_t pid);
 void process_done(struct process *p);
 
+/* The pid of a process in its innermost pid namespace. -ESRCH or -ENOENT when it has ended. */
+int process_vpid(pid_t pid, uint32_t *ret);
+
 /* Looks at its regions, and at which address space it has, anew: exec(2) gives it another. No other
  * thread may read its memory meanwhile. */
 int process_refresh(struct process *p);

@@ -23,6 +23,7 @@
 #include "migrate/guard.h"
 #include "migrate/images.h"
 #include "migrate/journal.h"
+#include "migrate/large.h"
 #include "migrate/link.h"
 #include "migrate/offer.h"
 #include "migrate/rounds.h"
@@ -72,6 +73,7 @@ struct source {
 	struct guard guard;
 	struct dump_options dump_options;
 	struct dump dump;
+	struct large large;
 	struct sender *sender;
 	struct copier copier;
 	struct plan plan; /* of the copy */
@@ -441,15 +443,21 @@ static int run_dump(void *ctx, struct err *e)
 	int r;
 
 	report_phase(s->report, "freeze", "the container stands still and is dumped");
-	r = departure_hold(&s->departure, &s->waiter, e);
+	r = large_look(&s->large, s->facts.c.cgroup, e);
+	if (r == 0)
+		r = departure_hold(&s->departure, &s->waiter, e);
 	if (r == 0)
 		r = dump_freeze(&s->dump, e);
+	if (r == 0)
+		r = large_narrow(&s->large, e);
 	if (r < 0)
 		return r;
 	dump_begin(&s->dump);
 	r = journal_step(&s->journal, "frozen", e);
 	if (r == 0)
 		r = copier_freeze(&s->copier, e);
+	if (r == 0)
+		r = large_list(&s->large, e);
 	return r < 0 ? r : dump_complete(&s->dump, &s->waiter, e);
 }
 
@@ -506,6 +514,8 @@ static int run_send(void *ctx, struct err *e)
 
 	report_phase(s->report, "send", "images and memory go over, the target restores");
 	r = departure_release(&s->departure, e);
+	if (r == 0)
+		r = large_add(&s->large, WORKPLACE_IMAGES, e);
 	if (r == 0)
 		r = answerer_start(&s->urgent, &s->copier.space, &s->answerer, e);
 	if (r < 0)
@@ -622,6 +632,9 @@ static int run_finish(void *ctx, struct err *e)
 	int r;
 
 	s->wire_bytes = count_bytes(s);
+	if (large_was_advised(&s->large))
+		report_note(s->report, "an application changed what it advises about its memory (madvise) "
+				       "at the moment of the freeze: that is not restored");
 	r = dump_finish(&s->dump, e);
 	if (r == 0)
 		journal_end(&s->journal);
@@ -720,6 +733,7 @@ static void source_done(struct source *s)
 	channel_done(&s->control);
 	dump_done(&s->dump);
 	copier_done(&s->copier);
+	large_done(&s->large);
 	link_done(&s->link);
 	peers_done(&s->peers);
 	identity_done(&s->identity);

@@ -96,17 +96,24 @@ int runc_state(const char *id, struct container *ret, struct err *e)
 	return r;
 }
 
-/* @programs: a directory to put before the others in PATH, or NULL. */
-static int start_runc(const char *const *argv, const char *programs, struct child *ret, struct err *e)
+/* @programs: a directory to put before the others in PATH, @preload: a library; or NULL. */
+static int start_runc(const char *const *argv, const char *programs, const char *preload,
+	struct child *ret, struct err *e)
 {
 	const char *inherited = getenv("PATH");
-	char path[4096];
-	const char *const env[] = {path, NULL};
-	struct child_opts o = {.argv = argv, .capture = true, .setenv = programs ? env : NULL};
+	char path[4096], library[256];
+	const char *env[3] = {NULL};
+	struct child_opts o = {.argv = argv, .capture = true, .setenv = env};
+	size_t n = 0;
 	int r;
 
 	snprintf(path, sizeof(path), "PATH=%s:%s", programs ? programs : "",
 		inherited ? inherited : "/usr/sbin:/usr/bin:/sbin:/bin");
+	snprintf(library, sizeof(library), "LD_PRELOAD=%s", preload ? preload : "");
+	if (programs)
+		env[n++] = path;
+	if (preload)
+		env[n++] = library;
 	r = child_start(ret, &o);
 	return r < 0 ? err_sys(e, -r, "starting %s %s", argv[0], argv[1]) : 0;
 }
@@ -137,7 +144,7 @@ int runc_checkpoint_start(const struct runc_checkpoint *c, struct child *ret, st
 		argv[n++] = "--tcp-established";
 	argv[n++] = c->id;
 	argv[n] = NULL;
-	return start_runc(argv, c->programs, ret, e);
+	return start_runc(argv, c->programs, c->preload, ret, e);
 }
 
 int runc_restore_start(const struct runc_restore *o, struct child *ret, struct err *e)
@@ -162,7 +169,7 @@ int runc_restore_start(const struct runc_restore *o, struct child *ret, struct e
 		argv[n++] = "--tcp-established";
 	argv[n++] = o->id;
 	argv[n] = NULL;
-	return start_runc(argv, o->programs, ret, e);
+	return start_runc(argv, o->programs, NULL, ret, e);
 }
 
 /*

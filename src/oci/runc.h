@@ -32,6 +32,7 @@ struct runc_checkpoint {
 	uint16_t lazy_port;
 	bool leave_running, file_locks, tcp_established;
 	const char *programs; /* a directory where CRIU finds programs before others, or NULL */
+	const char *preload;  /* a library for runc and CRIU (LD_PRELOAD), or NULL */
 };
 
 /* Starts "runc checkpoint"; the caller waits for it. */

@@ -143,6 +143,36 @@ static void lazy_pages_are_read_from_a_real_image(void **state)
 	free(data);
 }
 
+static void pages_are_added_to_a_real_image(void **state)
+{
+	_cleanup_ranges_ struct ranges lazy = RANGES_INIT, more = RANGES_INIT, both = RANGES_INIT;
+	_cleanup_buf_ struct buf b;
+	char *data = NULL;
+	size_t len = 0;
+
+	(void)state;
+	assert_int_equal(
+		file_read(TEST_ROOT "/fuzz/corpus/pagemap_image/xonotic", 1 << 20, &data, &len), 0);
+	assert_int_equal(pagemap_image_parse(data, len, &lazy), 0);
+	assert_int_equal(ranges_add(&more, 0x1000, 0x3000), 0);
+	/* Half of it is there already, as where CRIU has seen all. */
+	assert_int_equal(ranges_add(&more, lazy.v[0].end - PAGE_BYTES, lazy.v[0].end + PAGE_BYTES), 0);
+	assert_int_equal(ranges_add(&more, 0x7ffffff00000, 0x7ffffffff000), 0);
+	buf_init(&b, 1 << 20);
+	assert_int_equal(pagemap_image_add(data, len, &more, &b), 0);
+	assert_int_equal(pagemap_image_parse(b.data, b.len, &both), 0);
+	assert_int_equal(ranges_unite(&lazy, &more), 0);
+	assert_int_equal(both.n, lazy.n);
+	assert_memory_equal(both.v, lazy.v, lazy.n * sizeof(lazy.v[0]));
+	/* What was there is there still, byte by byte. */
+	buf_reset(&b);
+	assert_int_equal(pagemap_image_add(data, len, &(struct ranges){0}, &b), 0);
+	assert_int_equal(b.len, len);
+	assert_memory_equal(b.data, data, len);
+	assert_int_equal(pagemap_image_add(data, 6, &more, &b), -EBADMSG);
+	free(data);
+}
+
 static void a_log_tells_its_last_errors(void **state)
 {
 	static const char text[] = "(00.1) hello\n(00.2) Error (criu/x.c:1): first\n(00.3) fine\n"
@@ -302,6 +332,7 @@ int main(void)
 		cmocka_unit_test(silence_means_no),
 		cmocka_unit_test(lazy_tasks_come_with_their_descriptor),
 		cmocka_unit_test(lazy_pages_are_read_from_a_real_image),
+		cmocka_unit_test(pages_are_added_to_a_real_image),
 		cmocka_unit_test(a_log_tells_its_last_errors),
 		cmocka_unit_test(a_tmpfs_is_packed_and_unpacked),
 		cmocka_unit_test(nothing_is_unpacked_elsewhere),

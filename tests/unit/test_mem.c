@@ -6,6 +6,7 @@
 #include "base/fd.h"
 #include "mem/codec.h"
 #include "mem/sender.h"
+#include "mem/smaps.h"
 #include "mem/space.h"
 
 #include <errno.h>
@@ -89,6 +90,96 @@ static void maps_are_parsed_strictly(void **state)
 	free(v);
 	assert_int_equal(maps_parse("nonsense\n", &v, &n), -EBADMSG);
 	assert_int_equal(maps_parse("3000-1000 rw-p 0 00:00 0\n", &v, &n), -EBADMSG);
+}
+
+/* --- smaps ------------------------------------------------------------------------------------ */
+
+#define REGION(line, flags) line "\nSize:    8 kB\nRss:     4 kB\nVmFlags: " flags " \n"
+#define HEAP "1000-9000 rw-p 00000000 00:00 0 "
+#define MAPPED "a000-c000 rw-p 00000000 00:00 0                          [heap]"
+#define FILE_LINE "c000-d000 r-xp 00001000 fd:01 12  /bin/x"
+
+static void parse_smaps(const char *text, struct smaps *ret)
+{
+	assert_int_equal(smaps_parse(strdup(text), ret), 0);
+}
+
+static void smaps_tells_regions_and_flags(void **state)
+{
+	_cleanup_smaps_ struct smaps s = SMAPS_INIT;
+	struct smaps bad;
+
+	(void)state;
+	parse_smaps(REGION(HEAP, "rd wr mr mw me ac") REGION(FILE_LINE, "rd ex mr mw me"), &s);
+	assert_int_equal(s.n, 2);
+	assert_string_equal(s.maps, HEAP "\n" FILE_LINE "\n");
+	assert_int_equal(s.regions[0].end, 0x9000);
+	assert_int_equal(strncmp(s.flags[1], " rd ex mr", 9), 0);
+	assert_int_equal(smaps_parse(strdup("Rss: 4 kB\n"), &bad), -EBADMSG);
+	assert_int_equal(smaps_parse(strdup(HEAP "\nRss: 4 kB\n"), &bad), -EBADMSG);
+	assert_int_equal(smaps_parse(strdup(HEAP "\n" REGION(MAPPED, "rd")), &bad), -EBADMSG);
+}
+
+static void only_plain_large_regions_are_spared(void **state)
+{
+	static const char *const special[] = {"lo", "ht", "io", "pf", "mm", "wf", "dp", "gu", "ss"};
+	char text[512];
+
+	(void)state;
+	for (size_t i = 0; i <= sizeof(special) / sizeof(special[0]); i++) {
+		bool plain = i == sizeof(special) / sizeof(special[0]);
+		_cleanup_ranges_ struct ranges r = RANGES_INIT;
+		_cleanup_smaps_ struct smaps s = SMAPS_INIT;
+
+		snprintf(text, sizeof(text), REGION(HEAP, "rd wr mr mw me %s") REGION(MAPPED, "rd wr"),
+			plain ? "ac" : special[i]);
+		parse_smaps(text, &s);
+		assert_int_equal(smaps_plain(&s, 0x8000, &r), 0);
+		assert_int_equal(ranges_bytes(&r), plain ? 0x8000 : 0);
+	}
+}
+
+static void changed_flags_are_noticed(void **state)
+{
+	static const char before[] = REGION(HEAP, "rd wr mr mw me ac") REGION(MAPPED, "mr mw me");
+	static const struct {
+		const char *now;
+		bool agrees;
+	} cases[] = {
+		{before, true},
+		/* what CRIU and the tracker do meanwhile */
+		{REGION("0-1000 rw-p 0 00:00 0", "rd wr") REGION(HEAP, "rd wr mr mw me ac uw sd")
+				REGION(MAPPED, "rd mr mw me"), true},
+		/* cut in two */
+		{REGION("1000-3000 rw-p 0 00:00 0", "rd wr mr mw me ac")
+				REGION("3000-9000 rw-p 0 00:00 0", "rd wr mr mw me ac uw")
+					REGION(MAPPED, "mr mw me"), true},
+		{REGION("1000-3000 rw-p 0 00:00 0", "rd wr mr mw me ac")
+				REGION("3000-9000 rw-p 0 00:00 0", "rd wr mr mw me ac dc")
+					REGION(MAPPED, "mr mw me"), false},
+		{REGION(HEAP, "rd wr mr mw me ac") REGION(MAPPED, "mr mw me lo"), false},
+		{REGION(HEAP, "rd wr mr mw me") REGION(MAPPED, "mr mw me"), false},
+		{REGION(HEAP, "rd wr mr mw me ac"), false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		_cleanup_smaps_ struct smaps a = SMAPS_INIT, b = SMAPS_INIT;
+
+		parse_smaps(before, &a);
+		parse_smaps(cases[i].now, &b);
+		assert_int_equal(smaps_agree(&a, &b), cases[i].agrees);
+	}
+}
+
+static void smaps_of_this_process_has_its_maps(void **state)
+{
+	_cleanup_smaps_ struct smaps s = SMAPS_INIT;
+
+	(void)state;
+	assert_int_equal(smaps_read(getpid(), &s), 0);
+	assert_true(s.n > 3);
+	assert_non_null(strstr(s.maps, "[stack]"));
 }
 
 /* --- sending ---------------------------------------------------------------------------------- */
@@ -320,6 +411,10 @@ int main(void)
 		cmocka_unit_test(what_is_not_just_that_many_bytes_is_refused),
 		cmocka_unit_test(runs_of_zero_pages_are_found),
 		cmocka_unit_test(maps_are_parsed_strictly),
+		cmocka_unit_test(smaps_tells_regions_and_flags),
+		cmocka_unit_test(only_plain_large_regions_are_spared),
+		cmocka_unit_test(changed_flags_are_noticed),
+		cmocka_unit_test(smaps_of_this_process_has_its_maps),
 		cmocka_unit_test(every_page_arrives_once_over_all_streams),
 		cmocka_unit_test(what_is_taken_back_follows_what_was_sent),
 		cmocka_unit_test(a_broken_stream_is_told_and_ends_all),

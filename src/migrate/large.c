@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/large.h"
+
+#include "base/fd.h"
+#include "base/file.h"
+#include "base/warm.h"
+#include "criu/images.h"
+#include "criu/view.h"
+#include "kernel/pagemap.h"
+#include "mem/space.h"
+#include "oci/cgroup.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Below that CRIU is as fast by itself. Regions: above the usual size of a thread's stack, whose
+ * pages in use CRIU takes along, so that nothing has to wait for them. */
+#define PROCESS_MIN (64ull << 20)
+#define REGION_MIN (16ull << 20)
+#define WARM_MAX (512ull << 20)
+#define STATUS_MAX 65536
+#define MAPS_MAX (64u << 20)
+
+static void process_forget(struct large_process *p)
+{
+	smaps_done(&p->smaps);
+	ranges_done(&p->spared);
+	ranges_done(&p->pages);
+}
+
+void large_done(struct large *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		process_forget(&l->v[i]);
+	free(l->v);
+	*l = LARGE_INIT;
+}
+
+/* What /proc/PID/status says of its memory, in bytes; 0 when it has ended. */
+static uint64_t status_bytes(pid_t pid, const char *field)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[64];
+	unsigned long long kb = 0;
+	const char *line;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	if (file_read(path, STATUS_MAX, &text, NULL) < 0)
+		return 0;
+	line = strstr(text, field);
+	return line && sscanf(line + strlen(field), "%llu kB", &kb) == 1 ? kb << 10 : 0;
+}
+
+static uint64_t resident(pid_t pid)
+{
+	return status_bytes(pid, "\nVmRSS:") + status_bytes(pid, "\nVmSwap:");
+}
+
+static uint64_t locked(pid_t pid)
+{
+	return status_bytes(pid, "\nVmLck:");
+}
+
+/* CRIU makes room for 16 bytes a page of private memory, and copies it to and fro (its page-pipe). */
+static void warm(const struct smaps *s)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < s->n; i++)
+		bytes += s->regions[i].shared ? 0 : s->regions[i].end - s->regions[i].start;
+	bytes = BYTES_TO_PAGES(bytes) * 16;
+	memory_warm(bytes < WARM_MAX ? bytes : WARM_MAX);
+}
+
+/* 1 when there is something to spare. */
+static int look(struct large_process *p, pid_t pid)
+{
+	int r;
+
+	*p = (struct large_process){.pid = pid, .locked = locked(pid)};
+	if (resident(pid) < PROCESS_MIN || smaps_read(pid, &p->smaps) < 0)
+		return 0;
+	warm(&p->smaps);
+	r = smaps_plain(&p->smaps, REGION_MIN, &p->spared);
+	return r < 0 ? r : p->spared.n > 0;
+}
+
+int large_look(struct large *l, const char *cgroup, struct err *e)
+{
+	pid_t *pids;
+	size_t n;
+	int r = cgroup_processes(cgroup, &pids, &n);
+
+	if (r < 0)
+		return err_sys(e, -r, "processes of %s", cgroup);
+	l->v = calloc(n + 1, sizeof(*l->v));
+	if (!l->v)
+		r = -ENOMEM;
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		r = look(&l->v[l->n], pids[i]);
+		if (r > 0)
+			l->n++;
+		else
+			process_forget(&l->v[l->n]);
+	}
+	free(pids);
+	return r < 0 ? err_sys(e, -r, "regions of large processes") : 0;
+}
+
+/* Are the regions of the frozen process those that were read? */
+static bool is_unchanged(const struct large_process *p)
+{
+	_cleanup_free_ char *maps = NULL;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", p->pid);
+	return file_read(path, MAPS_MAX, &maps, NULL) == 0 && strcmp(maps, p->smaps.maps) == 0 &&
+		locked(p->pid) == p->locked;
+}
+
+int large_narrow(struct large *l, struct err *e)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < l->n; i++) {
+		int r;
+
+		if (!is_unchanged(&l->v[i])) {
+			process_forget(&l->v[i]);
+			continue;
+		}
+		l->v[kept] = l->v[i];
+		if (kept < i)
+			l->v[i] = (struct large_process){0};
+		r = view_narrow(l->v[kept].pid, &l->v[kept].spared, l->v[kept].smaps.text, e);
+		if (r < 0)
+			return r;
+		kept++;
+	}
+	l->n = kept;
+	return 0;
+}
+
+static int list_pages(struct large_process *p)
+{
+	_cleanup_close_ int pagemap = pagemap_open(p->pid);
+	int r = pagemap < 0 ? pagemap : process_vpid(p->pid, &p->vpid);
+
+	for (size_t i = 0; r == 0 && i < p->spared.n; i++)
+		r = pagemap_populated(pagemap, p->spared.v[i].start, p->spared.v[i].end, &p->pages);
+	return r;
+}
+
+int large_list(struct large *l, struct err *e)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		int r = list_pages(&l->v[i]);
+
+		if (r < 0)
+			return err_sys(e, -r, "listing the pages of process %d", l->v[i].pid);
+	}
+	return 0;
+}
+
+int large_add(const struct large *l, const char *images, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < l->n; i++)
+		r = images_add_lazy(images, l->v[i].vpid, &l->v[i].pages, e);
+	return r;
+}
+
+bool large_was_advised(const struct large *l)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		_cleanup_smaps_ struct smaps now = SMAPS_INIT;
+
+		if (smaps_read(l->v[i].pid, &now) == 0 && !smaps_agree(&l->v[i].smaps, &now))
+			return true;
+	}
+	return false;
+}

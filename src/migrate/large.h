@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "base/err.h"
+#include "mem/smaps.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * Processes with much memory: spares CRIU, and the freeze, what it would do with each of their pages
+ * in a lazy dump (criu/view.h).
+ *
+ * Before the freeze their regions are read, with flags. In the freeze it is seen that they are the
+ * same still, CRIU is shown what was read, and godwit lists the pages itself. What an application
+ * advised about a whole region in that moment (madvise(2)) leaves no trace in the list of regions, is
+ * not restored, and is told afterwards: to read the flags again takes 12 ms per GB.
+ */
+
+struct large_process {
+	pid_t pid;
+	uint32_t vpid;	       /* once its pages are listed */
+	uint64_t locked;       /* bytes that mlock(2) keeps in memory */
+	struct smaps smaps;    /* before the freeze */
+	struct ranges spared;  /* the regions that CRIU doesn't look into */
+	struct ranges pages;   /* of those, what exists */
+};
+
+struct large {
+	struct large_process *v; /* owned */
+	size_t n;
+};
+
+#define LARGE_INIT ((struct large){0})
+
+/* Looks for them in @cgroup while they run, and makes memory ready for what CRIU will take for each.
+ * One that can't be read is left to CRIU. */
+int large_look(struct large *l, const char *cgroup, struct err *e);
+
+/* The container is frozen, and CRIU hasn't looked yet: narrows its view, except of processes whose
+ * regions have changed. */
+int large_narrow(struct large *l, struct err *e);
+
+/* Lists the pages, while CRIU is at work or later. */
+int large_list(struct large *l, struct err *e);
+
+/* CRIU's images are complete: adds them. */
+int large_add(const struct large *l, const char *images, struct err *e);
+
+/* Has an application advised something about its memory between large_look() and the freeze? While
+ * the frozen processes exist, and CRIU is done with them. */
+bool large_was_advised(const struct large *l);
+
+void large_done(struct large *l);
