@@ -173,6 +173,11 @@ static bool check_running(const struct container_facts *f, struct verdicts *ret)
 			"container \"%s\" has no cgroup of its own that can be frozen", f->c.id);
 		return false;
 	}
+	if (cgroup_is_frozen(f->c.cgroup)) {
+		verdict_add(ret, "running", CHECK_NO, "thaw it (cgroup.freeze)",
+			"container \"%s\" is frozen, by its cgroup or one above it", f->c.id);
+		return false;
+	}
 	verdict_add(ret, "running", CHECK_OK, NULL, "%zu processes", f->n_pids);
 	return true;
 }

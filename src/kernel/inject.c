@@ -39,7 +39,7 @@
 #define SYSCALL_LEN 2
 static const uint8_t syscall_code[SYSCALL_LEN] = {0x0f, 0x05};
 #define VDSO_MAX 16384
-#define ATTACH_TRIES 500 /* of 0.2 ms */
+#define ATTACH_MS 200 /* for all its threads to stop and one to begin: so long it may stand still */
 #define THREADS_MAX 4096
 
 /* Where in @pid a system call instruction is: its vdso has some. */
@@ -73,31 +73,29 @@ static int find_syscall(pid_t pid, uint64_t *ret)
 	return n < 0 ? -errno : -ENOEXEC;
 }
 
-/* Waits for a stop of thread @tid. Once a register has been written there is no way back but through
- * it: then (@tries 0) for as long as it takes, which is one system call. */
-static int wait_stop(pid_t tid, unsigned tries, int *ret_status)
+/* Waits for a stop of thread @tid. */
+static int wait_stop(pid_t tid, uint64_t deadline, int *ret_status)
 {
 	struct timespec tick = {.tv_nsec = 200000};
 	pid_t r;
 
-	for (unsigned i = 0; tries == 0 || i < tries; i++) {
-		r = waitpid(tid, ret_status, __WALL | (tries ? WNOHANG : 0));
-		if (r < 0)
-			return -errno;
-		if (r == tid)
-			return WIFSTOPPED(*ret_status) ? 0 : -ESRCH;
+	while ((r = waitpid(tid, ret_status, __WALL | (deadline == DEADLINE_NEVER ? 0 : WNOHANG))) == 0) {
+		if (deadline_passed(deadline))
+			return -EBUSY;
 		nanosleep(&tick, NULL);
 	}
-	return -EBUSY;
+	if (r < 0)
+		return -errno;
+	return WIFSTOPPED(*ret_status) ? 0 : -ESRCH;
 }
 
 /* Waits until @tid stands where PTRACE_INTERRUPT puts it: between two instructions, with no signal
  * half delivered. In vfork(2), for one, it can't stop now. */
-static int wait_interrupted(pid_t tid)
+static int wait_interrupted(pid_t tid, uint64_t deadline)
 {
 	int status, r;
 
-	while ((r = wait_stop(tid, ATTACH_TRIES, &status)) == 0) {
+	while ((r = wait_stop(tid, deadline, &status)) == 0) {
 		if (status >> 16 == PTRACE_EVENT_STOP)
 			return 0;
 		/* A signal came first, which it takes as if we weren't there; it has used up our
@@ -163,14 +161,14 @@ static int interrupt_new(pid_t pid, struct threads *t)
 
 /* Stops all threads of @pid: one that ran could fork, and its child would inherit the descriptor
  * that we make, or close it under its number. */
-static int stop_threads(pid_t pid, struct threads *t)
+static int stop_threads(pid_t pid, struct threads *t, uint64_t deadline)
 {
 	size_t waited = 0;
 	int n;
 
 	while ((n = interrupt_new(pid, t)) > 0)
 		for (; waited < t->n; waited++) {
-			int r = wait_interrupted(t->v[waited]);
+			int r = wait_interrupted(t->v[waited], deadline);
 
 			/* A thread that has ended is none. */
 			if (r < 0 && (r != -ESRCH || t->v[waited] == pid))
@@ -187,24 +185,6 @@ struct tracee {
 	bool stop; /* a SIGSTOP arrived meanwhile, which can't be blocked */
 };
 
-/* Lets it go on until it stops in the way that is @wanted. -EFAULT: it has done something else. */
-static int run_until(struct tracee *t, int how, bool (*wanted)(int status))
-{
-	int status, r;
-
-	do {
-		if (ptrace(how, t->pid, NULL, NULL) < 0)
-			return -errno;
-		r = wait_stop(t->pid, 0, &status);
-		if (r < 0)
-			return r;
-		if (wanted(status))
-			return 0;
-		t->stop |= WSTOPSIG(status) == SIGSTOP && status >> 16 == 0;
-	} while (WSTOPSIG(status) == SIGSTOP || status >> 16 == PTRACE_EVENT_STOP);
-	return -EFAULT;
-}
-
 static bool at_syscall(int status)
 {
 	return WSTOPSIG(status) == (SIGTRAP | 0x80);
@@ -215,8 +195,46 @@ static bool at_interrupt(int status)
 	return status >> 16 == PTRACE_EVENT_STOP;
 }
 
-/* Makes the stopped thread do one system call; its result or -errno. */
-static long call(struct tracee *t, long number, uint64_t arg)
+/* Lets it go on until it stops in the way that is @wanted. -EFAULT: it has done something else;
+ * -EBUSY: it has not stopped, and still runs. */
+static int run_until(struct tracee *t, int how, bool (*wanted)(int status), uint64_t deadline)
+{
+	int status, r;
+
+	do {
+		if (ptrace(how, t->pid, NULL, NULL) < 0)
+			return -errno;
+		r = wait_stop(t->pid, deadline, &status);
+		if (r < 0)
+			return r;
+		if (wanted(status))
+			return 0;
+		t->stop |= WSTOPSIG(status) == SIGSTOP && status >> 16 == 0;
+	} while (WSTOPSIG(status) == SIGSTOP || at_interrupt(status));
+	return -EFAULT;
+}
+
+/* Stops one that doesn't get as far as to its system call, since its cgroup is frozen: -EBUSY; or 0,
+ * it has come there after all. */
+static int call_off(struct tracee *t)
+{
+	int status, r;
+
+	do {
+		ptrace(PTRACE_INTERRUPT, t->pid, NULL, NULL);
+		r = wait_stop(t->pid, DEADLINE_NEVER, &status);
+		if (r < 0 || at_syscall(status))
+			return r;
+		if (at_interrupt(status))
+			return -EBUSY;
+		t->stop |= WSTOPSIG(status) == SIGSTOP;
+	} while (ptrace(PTRACE_SYSCALL, t->pid, NULL, NULL) == 0);
+	return -errno;
+}
+
+/* Makes the stopped thread do one system call; its result or -errno. -EBUSY: it has not begun by the
+ * deadline, and won't. */
+static long call(struct tracee *t, long number, uint64_t arg, uint64_t deadline)
 {
 	struct user_regs_struct regs = t->saved;
 	int r;
@@ -228,9 +246,12 @@ static long call(struct tracee *t, long number, uint64_t arg)
 	regs.orig_rax = (uint64_t)-1;
 	if (ptrace(PTRACE_SETREGS, t->pid, NULL, &regs) < 0)
 		return -errno;
-	r = run_until(t, PTRACE_SYSCALL, at_syscall);
+	r = run_until(t, PTRACE_SYSCALL, at_syscall, deadline);
+	if (r == -EBUSY)
+		r = call_off(t);
+	/* From here no freezer holds it. */
 	if (r == 0)
-		r = run_until(t, PTRACE_SYSCALL, at_syscall);
+		r = run_until(t, PTRACE_SYSCALL, at_syscall, DEADLINE_NEVER);
 	if (r == 0 && ptrace(PTRACE_GETREGS, t->pid, NULL, &regs) < 0)
 		r = -errno;
 	return r < 0 ? r : (long)regs.rax;
@@ -248,15 +269,16 @@ static int fetch(pid_t pid, int fd)
 	return r;
 }
 
-static int make_descriptor(struct tracee *t)
+/* Once the descriptor is made there is no way back but through closing it, however long that takes. */
+static int make_descriptor(struct tracee *t, uint64_t deadline)
 {
-	long there = call(t, SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	long there = call(t, SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY, deadline);
 	int fd;
 
 	if (there < 0)
 		return (int)there;
 	fd = fetch(t->pid, (int)there);
-	call(t, SYS_close, (uint64_t)there);
+	call(t, SYS_close, (uint64_t)there, DEADLINE_NEVER);
 	return fd;
 }
 
@@ -264,7 +286,7 @@ static int make_descriptor(struct tracee *t)
 static int put_back(struct tracee *t)
 {
 	ptrace(PTRACE_INTERRUPT, t->pid, NULL, NULL);
-	run_until(t, PTRACE_CONT, at_interrupt);
+	run_until(t, PTRACE_CONT, at_interrupt, DEADLINE_NEVER);
 	if (t->stop)
 		kill(t->pid, SIGSTOP);
 	if (ptrace(PTRACE_SETREGS, t->pid, NULL, &t->saved) < 0 ||
@@ -273,7 +295,7 @@ static int put_back(struct tracee *t)
 	return 0;
 }
 
-static int borrow(struct tracee *t)
+static int borrow(struct tracee *t, uint64_t deadline)
 {
 	uint64_t all = UINT64_MAX;
 	int fd, r;
@@ -287,7 +309,7 @@ static int borrow(struct tracee *t)
 	/* Signals wait, as they are, until we are gone. */
 	if (ptrace(PTRACE_SETSIGMASK, t->pid, sizeof(all), &all) < 0)
 		return -errno;
-	fd = make_descriptor(t);
+	fd = make_descriptor(t, deadline);
 	r = put_back(t);
 	return r < 0 ? r : fd;
 }
@@ -297,12 +319,13 @@ static int inject(pid_t pid)
 {
 	struct tracee t = {.pid = pid};
 	static struct threads threads;
-	int r = stop_threads(pid, &threads);
+	uint64_t deadline = deadline_in_ms(ATTACH_MS);
+	int r = stop_threads(pid, &threads, deadline);
 
 	/* Not before: exec(2) moves it. */
 	if (r == 0)
 		r = find_syscall(pid, &t.code);
-	return r < 0 ? r : borrow(&t);
+	return r < 0 ? r : borrow(&t, deadline);
 }
 
 #else
@@ -392,7 +415,7 @@ int inject_userfaultfd(pid_t pid)
 		r = receive_result(sv[0]);
 		waitpid(child, NULL, 0);
 	}
-	/* One that hangs, since somebody has frozen the process meanwhile, ends when it is thawed. */
+	/* One that was frozen with the descriptor made and not closed ends when it is thawed. */
 	close(sv[0]);
 	return r == -ETIMEDOUT ? -EBUSY : r;
 }

@@ -22,8 +22,8 @@
 
 #define START_MS 30000	 /* runc and CRIU up to pre-dump */
 #define FREEZE_MS 10000	 /* a process in an uninterruptible sleep is not frozen before it ends */
-#define VFORK_MS 2000	 /* for all of them to have called exec */
-#define VFORK_NAP_MS 1
+#define PATIENCE_MS 2000 /* for those in vfork to have called exec, and for tracers to leave */
+#define THAWED_NAP_MS 1
 #define DUMP_MS 600000	 /* all of tmpfs and shared memory is written meanwhile */
 #define LEAVE_MS 30000	 /* CRIU to take a no and end */
 /* Packets are held by godwit, so CRIU's own lock has nothing to do and leaves nothing behind. Of a
@@ -119,31 +119,47 @@ int dump_start(struct dump *d, const struct dump_options *o, struct waiter *w, s
 	return r < 0 ? r : wait_hook(d, "pre-dump", deadline_in_ms(START_MS), w, &d->held, e);
 }
 
-/* A process that waits in vfork(2), or 0: it can't be traced, so CRIU would fail at it. */
-static pid_t find_borrower(const char *cgroup)
+/* A parent in vfork(2) can't be traced, and what is traced can't be by CRIU, which calls it a zombie
+ * and keeps the container frozen for ten seconds before it gives up. Our own attaching may be the
+ * tracer: it ends when it is let run. */
+static bool is_in_the_way(pid_t pid)
 {
-	pid_t *pids = NULL, found = 0;
-	size_t n = 0;
+	return vfork_borrows(pid) || process_tracer(pid) != 0;
+}
 
-	if (cgroup_processes(cgroup, &pids, &n) < 0)
-		return 0;
-	for (size_t i = 0; found == 0 && i < n; i++)
-		if (vfork_borrows(pids[i]))
-			found = pids[i];
-	free(pids);
-	return found;
+static int refuse(pid_t pid, struct err *e)
+{
+	pid_t tracer = process_tracer(pid);
+
+	if (tracer == 0) {
+		err_set(e, ERR_REFUSED, EBUSY,
+			"process %d shares its parent's memory (vfork), which CRIU can not dump", pid);
+		return err_remedy(e, "try again when it has called exec or has ended");
+	}
+	err_set(e, ERR_REFUSED, EBUSY,
+		"process %d is traced by %d, so CRIU can not dump it", pid, tracer);
+	return err_remedy(e, "end the debugger or strace, or try again");
+}
+
+/* Whoever did would thaw it in the middle, or finds it thawed by us. */
+static int refuse_frozen(const char *cgroup, struct err *e)
+{
+	err_set(e, ERR_REFUSED, EBUSY, "somebody else has frozen %s, or a cgroup above it", cgroup);
+	return err_remedy(e, "thaw it (cgroup.freeze), or try again");
 }
 
 int dump_freeze(struct dump *d, struct err *e)
 {
 	const char *cgroup = d->container->cgroup;
-	struct timespec nap = {.tv_nsec = VFORK_NAP_MS * (long)NSEC_PER_MSEC};
-	uint64_t deadline = deadline_in_ms(FREEZE_MS), patience = deadline_in_ms(VFORK_MS);
-	pid_t borrower = 0;
+	struct timespec nap = {.tv_nsec = THAWED_NAP_MS * (long)NSEC_PER_MSEC};
+	uint64_t deadline = deadline_in_ms(FREEZE_MS), patience = deadline_in_ms(PATIENCE_MS);
+	pid_t obstacle = 0;
 	int r;
 
+	if (cgroup_is_frozen(cgroup))
+		return refuse_frozen(cgroup, e);
 	do {
-		if (borrower > 0) {
+		if (obstacle > 0) {
 			cgroup_thaw(cgroup);
 			nanosleep(&nap, NULL);
 		}
@@ -153,13 +169,9 @@ int dump_freeze(struct dump *d, struct err *e)
 		d->frozen_at = clock_now();
 		if (r < 0)
 			return err_sys(e, -r, "freezing %s", cgroup);
-		borrower = find_borrower(cgroup);
-	} while (borrower > 0 && !deadline_passed(patience));
-	if (borrower == 0)
-		return 0;
-	err_set(e, ERR_REFUSED, EBUSY,
-		"process %d shares its parent's memory (vfork), which CRIU can not dump", borrower);
-	return err_remedy(e, "try again when it has called exec or has ended");
+		obstacle = cgroup_find(cgroup, is_in_the_way);
+	} while (obstacle > 0 && !deadline_passed(patience));
+	return obstacle == 0 ? 0 : refuse(obstacle, e);
 }
 
 void dump_begin(struct dump *d)

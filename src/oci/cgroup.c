@@ -133,6 +133,11 @@ static int wait_event(const char *dir, const char *line, uint64_t deadline)
 	}
 }
 
+bool cgroup_is_frozen(const char *dir)
+{
+	return wait_event(dir, "frozen 1", clock_now()) == 0;
+}
+
 int cgroup_freeze(const char *dir, uint64_t deadline)
 {
 	int r = poke(dir, "cgroup.freeze", "1");
@@ -159,18 +164,9 @@ pid_t process_tracer(pid_t pid)
 	return p && sscanf(p, "\nTracerPid: %d", &tracer) == 1 ? tracer : 0;
 }
 
-static bool is_traced(const char *dir)
+static bool is_traced(pid_t pid)
 {
-	pid_t *pids = NULL;
-	bool traced = false;
-	size_t n = 0;
-
-	if (cgroup_processes(dir, &pids, &n) < 0)
-		return false;
-	for (size_t i = 0; i < n; i++)
-		traced |= process_tracer(pids[i]) != 0;
-	free(pids);
-	return traced;
+	return process_tracer(pid) != 0;
 }
 
 /* What was asked for, not what has been reached: CRIU asks while its tasks still can't freeze. */
@@ -190,7 +186,7 @@ int cgroup_thaw_for_good(const char *dir, uint64_t deadline)
 	int r = cgroup_thaw(dir);
 
 	while (r == 0 && clock_diff_ms(quiet_since, clock_now()) < QUIET_MS) {
-		bool traced = is_traced(dir), frozen = freeze_is_asked(dir);
+		bool traced = cgroup_find(dir, is_traced) != 0, frozen = freeze_is_asked(dir);
 
 		if (traced || frozen)
 			quiet_since = clock_now();
@@ -289,4 +285,18 @@ int cgroup_processes(const char *dir, pid_t **ret, size_t *ret_n)
 	*ret = list.v;
 	*ret_n = list.n;
 	return 0;
+}
+
+pid_t cgroup_find(const char *dir, bool (*is)(pid_t pid))
+{
+	pid_t *pids = NULL, found = 0;
+	size_t n = 0;
+
+	if (cgroup_processes(dir, &pids, &n) < 0)
+		return 0;
+	for (size_t i = 0; found == 0 && i < n; i++)
+		if (is(pids[i]))
+			found = pids[i];
+	free(pids);
+	return found;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -18,6 +19,9 @@ int cgroup_own(char *ret, size_t size);
 int cgroup_freeze(const char *dir, uint64_t deadline);
 int cgroup_thaw(const char *dir);
 
+/* It is frozen, or a cgroup above it is. */
+bool cgroup_is_frozen(const char *dir);
+
 /* Thaws it, and again if a CRIU that is on its way out freezes it as it had found it: returns when
  * nobody has traced or frozen it for a second. */
 int cgroup_thaw_for_good(const char *dir, uint64_t deadline);
@@ -34,3 +38,6 @@ void cgroup_remove_default(const char *id);
 
 /* All processes in it and below; *ret is freed by the caller. */
 int cgroup_processes(const char *dir, pid_t **ret, size_t *ret_n);
+
+/* The first process of those that @is is true of, or 0. */
+pid_t cgroup_find(const char *dir, bool (*is)(pid_t pid));
