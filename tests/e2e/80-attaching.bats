@@ -15,6 +15,7 @@ teardown() {
 	for site in strasbourg tuebingen; do
 		lab workload stop "$site" checker
 	done
+	at strasbourg sh -c "rmdir /sys/fs/cgroup/outer 2>/dev/null || :"
 }
 
 strict_start() {
@@ -24,13 +25,13 @@ strict_start() {
 	[ "$(at strasbourg sh -c 'wc -l </sys/fs/cgroup/checker/cgroup.threads')" -gt 150 ]
 }
 
-# Nobody traces its processes, and none has a descriptor that it didn't open.
+# assert_no_trace [CGROUP]: nobody traces its processes, and none has a descriptor that it didn't open.
 assert_no_trace() {
 	# shellcheck disable=SC2016
-	run at strasbourg sh -c 'for p in $(cat /sys/fs/cgroup/checker/cgroup.procs); do
+	run at strasbourg sh -c 'for p in $(cat $1/cgroup.procs); do
 		grep -H "^TracerPid:[^0-9]*[1-9]" /proc/$p/status
 		find /proc/$p/fd -type l -printf "%p %l\n" | grep userfaultfd
-	done 2>/dev/null; true'
+	done 2>/dev/null; true' sh "${1:-/sys/fs/cgroup/checker}"
 	[ -z "$output" ] || { echo "$output"; return 1; }
 }
 
@@ -70,4 +71,46 @@ assert_no_trace() {
 	migrate strasbourg tuebingen checker
 	[ "$status" = 3 ]
 	assert_says "is traced by" "end the debugger"
+}
+
+# In a cgroup below one that somebody else freezes: its own cgroup.freeze stays 0.
+NESTED='.process.capabilities |= map_values(. + ["CAP_CHECKPOINT_RESTORE"])
+	| .linux.cgroupsPath = "/outer/checker"'
+
+nested_start() {
+	BUNDLE_EDIT=$NESTED lab workload start strasbourg checker 3 24 5
+	checker_verifies strasbourg
+	pid=$(container_pid strasbourg checker)
+}
+
+outer_freeze() {
+	at strasbourg sh -c "echo $1 >/sys/fs/cgroup/outer/cgroup.freeze"
+	wait_until at strasbourg grep -q "frozen $1" /sys/fs/cgroup/outer/checker/cgroup.events
+}
+
+@test "a container whose upper cgroup is frozen is refused beforehand" {
+	nested_start
+	outer_freeze 1
+	migrate strasbourg tuebingen checker
+	outer_freeze 0
+	[ "$status" = 3 ]
+	assert_says "is frozen, by its cgroup or one above it" "thaw it"
+	checker_verifies strasbourg
+}
+
+@test "the upper cgroup is frozen while memory is copied: refused soon, and it runs on when thawed" {
+	nested_start
+	for delay in 0 0.03 0.1; do
+		start_migration checker --mode hybrid
+		wait_phase copy
+		sleep $delay
+		outer_freeze 1
+		end_migration
+		outer_freeze 0
+		[ "$status" = 3 ]
+		assert_says "somebody else has frozen"
+		[ "$(container_pid strasbourg checker)" = "$pid" ]
+		wait_until assert_no_trace /sys/fs/cgroup/outer/checker
+		checker_verifies strasbourg
+	done
 }
