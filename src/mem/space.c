@@ -262,15 +262,18 @@ static int read_through_mem(const struct process *p, uint64_t addr, size_t len, 
 	return 0;
 }
 
+/* Twice as fast as /proc/PID/mem for large reads, but goes by the pid, which may have become another
+ * process's. The descriptor is of one address space: if that still lives, it was that which was read. */
 int process_read(const struct process *p, uint64_t addr, uint32_t pages, void *buf)
 {
+	char any;
 	size_t len = PAGES_TO_BYTES(pages);
 	struct iovec local = {.iov_base = buf, .iov_len = len};
 	struct iovec remote = {.iov_base = (void *)(uintptr_t)addr, .iov_len = len};
 	ssize_t n = process_vm_readv(p->pid, &local, 1, &remote, 1, 0);
 
 	if (n == (ssize_t)len)
-		return 0;
+		return read_through_mem(p, addr, sizeof(any), &any);
 	if (n < 0 && errno != EFAULT)
 		return -errno;
 	/* A part of it may not be readable to the process itself: /proc/PID/mem reads it still. */

@@ -10,9 +10,14 @@
 #include "mem/space.h"
 
 #include <errno.h>
+#include <linux/sched.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static void compression_pays_on_slow_links_only(void **state)
 {
@@ -403,6 +408,47 @@ static void memory_that_is_not_there_can_not_be_read(void **state)
 	space_done(&space);
 }
 
+/* A child that waits, with our memory and, if that is allowed, the pid @pid. */
+static pid_t spawn(pid_t pid)
+{
+	struct clone_args args = {
+		.exit_signal = SIGCHLD, .set_tid = pid ? (uintptr_t)&pid : 0, .set_tid_size = pid != 0};
+	pid_t child = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+
+	while (child == 0)
+		pause();
+	return child;
+}
+
+static void end(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+static void another_with_the_same_pid_is_not_read(void **state)
+{
+	static char page[PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
+	char copy[PAGE_BYTES];
+	struct process p = PROCESS_INIT;
+	pid_t first = spawn(0), second;
+	int r;
+
+	(void)state;
+	assert_true(first > 0);
+	assert_int_equal(process_open(&p, first), 0);
+	assert_int_equal(process_read(&p, (uintptr_t)page, 1, copy), 0);
+	end(first);
+	second = spawn(first);
+	r = process_read(&p, (uintptr_t)page, 1, copy);
+	process_done(&p);
+	if (second < 0)
+		skip();
+	end(second);
+	assert_int_equal(second, first);
+	assert_int_equal(r, -ESRCH);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -419,6 +465,7 @@ int main(void)
 		cmocka_unit_test(what_is_taken_back_follows_what_was_sent),
 		cmocka_unit_test(a_broken_stream_is_told_and_ends_all),
 		cmocka_unit_test(memory_that_is_not_there_can_not_be_read),
+		cmocka_unit_test(another_with_the_same_pid_is_not_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
