@@ -5,6 +5,7 @@
 #include "mem/tracker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -19,7 +20,7 @@
 #define IDLE 500
 
 enum order { WRITE_PAGE, MAP_OTHER, MOVE, DISCARD, REFILL, READ_PAGE, FORK, FORK_AS, SHARE, EXEC,
-	KEEP_WRITING };
+	OPEN_DIRECT, KEEP_WRITING };
 
 struct child {
 	pid_t pid;
@@ -116,6 +117,8 @@ static uint64_t obey(const struct command *c)
 		return (uint64_t)fork_as((pid_t)c->argument);
 	case SHARE:
 		return (uint64_t)fork_sharing();
+	case OPEN_DIRECT:
+		return (uint64_t)open("/proc/self/exe", O_RDONLY | O_DIRECT | O_CLOEXEC);
 	case EXEC:
 		execlp("sleep", "sleep", "30", NULL);
 		return 0;
@@ -433,6 +436,19 @@ static void nothing_is_missed_of_what_is_written_all_the_time(void **state)
 	tear_down(&s);
 }
 
+static void direct_io_makes_all_count_as_written(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	set_up(&s);
+	assert_true((int)tell(&s.child, OPEN_DIRECT, 0) >= 0);
+	look(&s);
+	assert_true(s.scan.v[0].untracked);
+	assert_true(has_all(&s, 0, s.child.base));
+	tear_down(&s);
+}
+
 static void exec_is_another_address_space(void **state)
 {
 	struct scene s;
@@ -499,6 +515,7 @@ static int test_backend(const char *name)
 		cmocka_unit_test(children_are_new_processes),
 		cmocka_unit_test(a_process_with_the_pid_of_another_is_new),
 		cmocka_unit_test(what_two_processes_share_is_reported_of_both),
+		cmocka_unit_test(direct_io_makes_all_count_as_written),
 		cmocka_unit_test(exec_is_another_address_space),
 		cmocka_unit_test(nothing_is_missed_of_what_is_written_all_the_time),
 		cmocka_unit_test(the_last_scan_attaches_to_nobody),
