@@ -19,7 +19,7 @@
 #define ROUNDS 200
 #define IDLE 500
 
-enum order { WRITE_PAGE, MAP_OTHER, MOVE, DISCARD, REFILL, READ_PAGE, FORK, FORK_AS, SHARE, EXEC,
+enum order { WRITE_PAGE, MAP_OTHER, MOVE, DISCARD, PAGE_OUT, REFILL, READ_PAGE, FORK, FORK_AS, SHARE, EXEC,
 	OPEN_DIRECT, KEEP_WRITING };
 
 struct child {
@@ -104,6 +104,8 @@ static uint64_t obey(const struct command *c)
 			region);
 	case DISCARD:
 		return (uint64_t)madvise((void *)page, REGION, MADV_DONTNEED);
+	case PAGE_OUT:
+		return (uint64_t)madvise((void *)page, REGION, MADV_PAGEOUT);
 	case REFILL:
 		memset(region, 2, REGION);
 		return 0;
@@ -299,6 +301,52 @@ static void discarded_pages_come_back_as_written(void **state)
 	tell(&s.child, REFILL, 0);
 	look(&s);
 	assert_true(has_all(&s, 0, s.child.base));
+	tear_down(&s);
+}
+
+/* How many pages of the child's region are in swap. */
+static size_t count_swapped(const struct scene *s)
+{
+	uint64_t entries[PAGES];
+	char path[64];
+	size_t n = 0;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", s->child.pid);
+	fd = open(path, O_RDONLY);
+	assert_int_equal(pread(fd, entries, sizeof(entries), (off_t)(s->child.base / 512)),
+		sizeof(entries));
+	close(fd);
+	for (size_t i = 0; i < PAGES; i++)
+		n += entries[i] >> 62 & 1;
+	return n;
+}
+
+/* Only where there is swap: the guests of tests/vm have some. */
+static void pages_in_swap_keep_their_marks(void **state)
+{
+	static uint8_t page[PAGE_BYTES];
+	struct scene s;
+
+	(void)state;
+	set_up(&s);
+	assert_int_equal(tell(&s.child, PAGE_OUT, s.child.base), 0);
+	if (count_swapped(&s) == 0) {
+		tear_down(&s);
+		skip();
+	}
+	assert_true(count_swapped(&s) > PAGES / 2);
+	look(&s);
+	/* By soft-dirty bits a page that has moved counts as written, by marks it doesn't. */
+	if (strcmp(tracker_backend(s.tracker), "write-protect") == 0)
+		assert_false(is_written(&s, 5) || is_written(&s, PAGES / 2));
+	look(&s);
+	assert_false(is_written(&s, 5));
+	tell(&s.child, WRITE_PAGE, page_at(&s, 5));
+	look(&s);
+	assert_true(is_written(&s, 5));
+	assert_int_equal(process_read(s.scan.v[0].process, page_at(&s, 9), 1, page), 0);
+	assert_true(page[0] == 1 && page[PAGE_BYTES - 1] == 1);
 	tear_down(&s);
 }
 
@@ -511,6 +559,7 @@ static int test_backend(const char *name)
 		cmocka_unit_test(new_regions_are_reported_whole),
 		cmocka_unit_test(what_is_moved_onto_known_addresses_is_reported),
 		cmocka_unit_test(discarded_pages_come_back_as_written),
+		cmocka_unit_test(pages_in_swap_keep_their_marks),
 		cmocka_unit_test(a_discarded_huge_page_that_is_read_is_reported),
 		cmocka_unit_test(children_are_new_processes),
 		cmocka_unit_test(a_process_with_the_pid_of_another_is_new),
