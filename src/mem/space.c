@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #define MAPS_MAX (64u << 20)
@@ -244,9 +243,11 @@ int process_executable(const struct process *p, struct ranges *ret)
 	return r;
 }
 
-static int read_through_mem(const struct process *p, uint64_t addr, size_t len, void *buf)
+/* Not process_vm_readv(2): that goes by the pid, which may be another process's by now, and pins what it
+ * reads, for which the kernel copies pages that are shared since a fork. */
+int process_read(const struct process *p, uint64_t addr, uint32_t pages, void *buf)
 {
-	size_t done = 0;
+	size_t len = PAGES_TO_BYTES(pages), done = 0;
 
 	while (done < len) {
 		ssize_t n = pread(p->mem, (char *)buf + done, len - done, (off_t)(addr + done));
@@ -260,22 +261,4 @@ static int read_through_mem(const struct process *p, uint64_t addr, size_t len, 
 		done += (size_t)n;
 	}
 	return 0;
-}
-
-/* Twice as fast as /proc/PID/mem for large reads, but goes by the pid, which may have become another
- * process's. The descriptor is of one address space: if that still lives, it was that which was read. */
-int process_read(const struct process *p, uint64_t addr, uint32_t pages, void *buf)
-{
-	char any;
-	size_t len = PAGES_TO_BYTES(pages);
-	struct iovec local = {.iov_base = buf, .iov_len = len};
-	struct iovec remote = {.iov_base = (void *)(uintptr_t)addr, .iov_len = len};
-	ssize_t n = process_vm_readv(p->pid, &local, 1, &remote, 1, 0);
-
-	if (n == (ssize_t)len)
-		return read_through_mem(p, addr, sizeof(any), &any);
-	if (n < 0 && errno != EFAULT)
-		return -errno;
-	/* A part of it may not be readable to the process itself: /proc/PID/mem reads it still. */
-	return read_through_mem(p, addr, len, buf);
 }

@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -415,6 +416,8 @@ static pid_t spawn(pid_t pid)
 		.exit_signal = SIGCHLD, .set_tid = pid ? (uintptr_t)&pid : 0, .set_tid_size = pid != 0};
 	pid_t child = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 
+	if (child == 0)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 	while (child == 0)
 		pause();
 	return child;
@@ -424,6 +427,41 @@ static void end(pid_t pid)
 {
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
+}
+
+/* Documentation/admin-guide/mm/pagemap.rst: mapped by this process alone. */
+static bool is_exclusive(const struct process *p, const void *page)
+{
+	uint64_t entry = 0;
+
+	assert_int_equal(pread(p->pagemap, &entry, sizeof(entry), (off_t)((uintptr_t)page / 512)),
+		sizeof(entry));
+	assert_true(entry >> 63);
+	return entry >> 56 & 1;
+}
+
+/* A reader that pins pages makes the kernel copy them: a fork would cost its memory twice. */
+static void pages_shared_since_a_fork_stay_shared(void **state)
+{
+	static char page[PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
+	char copy[PAGE_BYTES];
+	struct process p = PROCESS_INIT;
+	bool before, after;
+	pid_t child;
+
+	(void)state;
+	page[7] = 1;
+	child = spawn(0);
+	assert_true(child > 0);
+	assert_int_equal(process_open(&p, child), 0);
+	before = is_exclusive(&p, page);
+	assert_int_equal(process_read(&p, (uintptr_t)page, 1, copy), 0);
+	after = is_exclusive(&p, page);
+	process_done(&p);
+	end(child);
+	assert_int_equal(copy[7], 1);
+	assert_false(before);
+	assert_false(after);
 }
 
 static void another_with_the_same_pid_is_not_read(void **state)
@@ -465,6 +503,7 @@ int main(void)
 		cmocka_unit_test(what_is_taken_back_follows_what_was_sent),
 		cmocka_unit_test(a_broken_stream_is_told_and_ends_all),
 		cmocka_unit_test(memory_that_is_not_there_can_not_be_read),
+		cmocka_unit_test(pages_shared_since_a_fork_stay_shared),
 		cmocka_unit_test(another_with_the_same_pid_is_not_read),
 	};
 
