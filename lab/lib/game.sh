@@ -82,8 +82,8 @@ redis_rootfs() {
 	mv "$dir.new" "$dir"
 }
 
-# So that checker can let a process have the pid of one that has ended.
-CHECKER_EDIT='.process.capabilities |= map_values(. + ["CAP_CHECKPOINT_RESTORE"])'
+# So that checker can let a process have the pid of one that has ended, and lock large regions.
+CHECKER_EDIT='.process.capabilities |= map_values(. + ["CAP_CHECKPOINT_RESTORE", "CAP_IPC_LOCK"])'
 
 # workload_bundle ADDRESS NAME ARGS...
 workload_bundle() {

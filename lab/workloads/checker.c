@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * checker PROCESSES MB [SEED]: processes of three threads each, which do to their memory whatever
- * Linux allows and verify every page by content, for ever. A page's content follows from the seed,
- * the page's identity (whose it is, in which region, at which place) and how often it was written;
- * so a page that is wrong tells what it is: none at all, an older one, or a neighbour's.
+ * checker PROCESSES MB [SEED [LARGE]]: processes of three threads each, which do to their memory
+ * whatever Linux allows and verify every page by content, for ever. A page's content follows from the
+ * seed, the page's identity (whose it is, in which region, at which place) and how often it was
+ * written; so a page that is wrong tells what it is: none at all, an older one, or a neighbour's.
+ * With LARGE there is one more, of one thread, whose plain regions have LARGE MB each; most of the
+ * time the list of its regions stays as it is.
  *
  * /run/status says "ok N, M operations": each thread has verified all it has N times; or "WRONG ..."
  * with what was expected and what was found, or who has made no progress.
@@ -46,6 +48,7 @@
 #define ARENAS_MAX 240 /* threads that verify memory of their own */
 #define REGIONS 8
 #define OPERATIONS_PER_PASS 20
+#define CALM_PASSES 4 /* of a large arena, all but one */
 #define FREED (1u << 31) /* of a version: or zero, as MADV_FREE may have it */
 #define FILE_OWNER 0xffffu
 #define FILE_PATH "/run/checker.file"
@@ -62,6 +65,7 @@ struct region {
 	uint32_t *version; /* of each page; 0: never written */
 	int protection;
 	uint32_t guard; /* 1 + the page that is a guard, or 0 */
+	bool withheld; /* from children */
 };
 
 /* What one thread has. */
@@ -71,6 +75,7 @@ struct arena {
 	struct region r[REGIONS];
 	pid_t stopped, lasting; /* children, or 0 */
 	unsigned operations;
+	bool calm; /* nothing wild (see operations) */
 };
 
 /* Seen by all. */
@@ -320,6 +325,9 @@ static void open_region(struct region *r)
 		must(madvise(page_at(r, r->guard - 1), PAGE, MADV_GUARD_REMOVE) == 0, "guard");
 		r->guard = 0;
 	}
+	if (r->withheld)
+		must(madvise(r->p, (size_t)r->pages * PAGE, MADV_DOFORK) == 0, "MADV_DOFORK");
+	r->withheld = false;
 }
 
 static void check_region(const struct arena *a, struct region *r, const char *where)
@@ -457,10 +465,8 @@ static void do_swap(struct arena *a)
 	must(two->p == p1 && one->p == p2, "mremap");
 }
 
-static void do_resize(struct arena *a)
+static void resize(struct arena *a, struct region *r, uint32_t pages)
 {
-	struct region *r = region_of(a, random_below(a, 2) ? ANONYMOUS : HUGE_PAGES);
-	uint32_t pages = r->most / 2 + random_below(a, r->most / 2) + 1;
 	uint8_t *p = mremap(r->p, (size_t)r->pages * PAGE, (size_t)pages * PAGE, MREMAP_MAYMOVE);
 
 	must(p != MAP_FAILED, "mremap");
@@ -469,6 +475,40 @@ static void do_resize(struct arena *a)
 		r->version[i] = 0;
 	r->pages = pages;
 	write_page(a, r, pages - 1);
+}
+
+static void do_resize(struct arena *a)
+{
+	struct region *r = region_of(a, random_below(a, 2) ? ANONYMOUS : HUGE_PAGES);
+
+	resize(a, r, r->most / 2 + random_below(a, r->most / 2) + 1);
+}
+
+/* Pages go from the middle, others come to their place, then all from there on is new. */
+static void do_cut(struct arena *a)
+{
+	struct region *r = region_of(a, random_below(a, 2) ? ANONYMOUS : HUGE_PAGES);
+	uint32_t pages = r->pages, n = pages / 8, first = pages / 2 + random_below(a, pages / 4);
+	uint8_t *middle = (uint8_t *)page_at(r, first), *p;
+
+	munmap(middle, (size_t)n * PAGE);
+	nap(10000);
+	p = mmap(middle, (size_t)n * PAGE, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	/* Unless another thread has been given the place meanwhile. */
+	if (p == middle) {
+		memset(r->version + first, 0, n * sizeof(r->version[0]));
+		for (uint32_t i = first; i < first + n; i += 3)
+			write_page(a, r, i);
+		nap(10000);
+		check_region(a, r, "with others in the middle");
+		munmap(p, (size_t)n * PAGE);
+	}
+	munmap(page_at(r, first + n), (size_t)(pages - first - n) * PAGE);
+	r->pages = first;
+	resize(a, r, pages);
+	for (uint32_t i = first; i < pages; i += 1 + random_below(a, 3))
+		write_page(a, r, i);
 }
 
 /* The pages go, the old region stays and is empty. */
@@ -521,6 +561,17 @@ static void do_protect(struct arena *a)
 	protect(r, r->kind == EXECUTABLE ? PROT_READ | PROT_EXEC : how[random_below(a, 2)]);
 }
 
+/* Not the first: a child writes to that. Read only as well, so that the list of regions tells. */
+static void do_withhold(struct arena *a)
+{
+	struct region *r = &a->r[1 + random_below(a, REGIONS - 1)];
+
+	open_region(r);
+	must(madvise(r->p, (size_t)r->pages * PAGE, MADV_DONTFORK) == 0, "MADV_DONTFORK");
+	r->withheld = true;
+	protect(r, PROT_READ);
+}
+
 static void do_guard(struct arena *a)
 {
 	struct region *r = region_of(a, ANONYMOUS);
@@ -560,8 +611,22 @@ static void do_stack(struct arena *a)
 
 /* --- children ------------------------------------------------------------------------------ */
 
-/* With the pid that the last one had, where that is allowed. The child leaves alone what it shares
- * with its parent. */
+/* A child leaves alone what it shares with its parent, and doesn't have what was withheld. */
+static void forget_others(struct arena *a)
+{
+	a->r[SHARED].pages = 0;
+	for (unsigned i = 0; i < REGIONS; i++) {
+		struct region *r = &a->r[i];
+
+		if (!r->withheld)
+			continue;
+		if (is_readable(r, 0))
+			wrong("a child of %u has region %u, which was withheld", a->owner, i);
+		*r = (struct region){.kind = r->kind, .number = i, .protection = PROT_READ | PROT_WRITE};
+	}
+}
+
+/* With the pid that the last one had, where that is allowed. */
 static pid_t fork_arena(struct arena *a, pid_t pid)
 {
 	struct clone_args args = {
@@ -573,7 +638,7 @@ static pid_t fork_arena(struct arena *a, pid_t pid)
 		r = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 	must(r >= 0, "fork");
 	if (r == 0)
-		a->r[SHARED].pages = 0;
+		forget_others(a);
 	return (pid_t)r;
 }
 
@@ -691,37 +756,45 @@ static const struct {
 	const char *name;
 	operation *run;
 	unsigned weight;
+	bool wild; /* changes the list of regions, or doubles the memory by a child */
 } operations[] = {
-	{"write", do_write, 40},
-	{"read", do_read_into, 8},
-	{"MADV_DONTNEED", do_discard, 8},
-	{"MADV_FREE", do_free, 4},
-	{"mremap", do_move, 5},
-	{"swap", do_swap, 3},
-	{"resize", do_resize, 4},
-	{"MREMAP_DONTUNMAP", do_leave_behind, 3},
-	{"munmap and mmap", do_replace, 3},
-	{"mprotect", do_protect, 6},
-	{"guard page", do_guard, 4},
-	{"mlock", do_lock, 2},
-	{"stack", do_stack, 4},
-	{"fork", do_fork, 4},
-	{"lasting child", do_fork_lasting, 1},
-	{"stopped child", do_stop, 1},
-	{"vfork", do_vfork, 1},
+	{"write", do_write, 40, false},
+	{"read", do_read_into, 8, false},
+	{"MADV_DONTNEED", do_discard, 8, false},
+	{"MADV_FREE", do_free, 4, false},
+	{"mremap", do_move, 5, true},
+	{"swap", do_swap, 3, true},
+	{"resize", do_resize, 4, true},
+	{"MREMAP_DONTUNMAP", do_leave_behind, 3, true},
+	{"munmap and mmap", do_replace, 3, true},
+	{"munmap in the middle", do_cut, 2, true},
+	{"mprotect", do_protect, 6, true},
+	{"MADV_DONTFORK", do_withhold, 3, true},
+	{"guard page", do_guard, 4, false},
+	{"mlock", do_lock, 2, true},
+	{"stack", do_stack, 4, false},
+	{"fork", do_fork, 4, true},
+	{"lasting child", do_fork_lasting, 1, true},
+	{"stopped child", do_stop, 1, true},
+	{"vfork", do_vfork, 1, false},
 };
 
 #define N_OPERATIONS (sizeof(operations) / sizeof(operations[0]))
+
+static unsigned weight_of(const struct arena *a, size_t operation)
+{
+	return a->calm && operations[operation].wild ? 0 : operations[operation].weight;
+}
 
 static void do_something(struct arena *a)
 {
 	unsigned total = 0, i = 0, at;
 
 	for (size_t k = 0; k < N_OPERATIONS; k++)
-		total += operations[k].weight;
+		total += weight_of(a, k);
 	at = random_below(a, total);
-	while (at >= operations[i].weight)
-		at -= operations[i++].weight;
+	while (at >= weight_of(a, i))
+		at -= weight_of(a, i++);
 	atomic_store(&board->doing[a->owner], operations[i].name);
 	operations[i].run(a);
 	a->operations++;
@@ -730,17 +803,29 @@ static void do_something(struct arena *a)
 
 /* --- threads and processes ----------------------------------------------------------------- */
 
-static void arena_init(struct arena *a, uint32_t owner, uint32_t pages)
+struct start {
+	uint32_t owner, pages, large; /* of each region; or 0 */
+};
+
+static uint32_t pages_of(const struct start *s, enum kind kind)
 {
-	*a = (struct arena){.owner = owner, .random = mix(seed + owner)};
+	bool plain = kind == ANONYMOUS || kind == HUGE_PAGES || kind == LOCKED;
+	uint32_t n = s->large > 0 && plain ? s->large : s->pages;
+
+	return kind == HUGE_PAGES && n >= 64 ? (n + 511) / 512 * 512 : n;
+}
+
+static void arena_init(struct arena *a, const struct start *s)
+{
+	*a = (struct arena){.owner = s->owner, .random = mix(seed + s->owner)};
 	for (uint32_t k = 0; k < REGIONS; k++) {
 		struct region *r = &a->r[k];
-		bool huge = k == HUGE_PAGES && pages >= 64;
-		uint32_t n = huge ? (pages + 511) / 512 * 512 : pages;
+		enum kind kind = k < KINDS ? (enum kind)k : ANONYMOUS;
+		uint32_t n = pages_of(s, kind);
 
-		*r = (struct region){.kind = k < KINDS ? (enum kind)k : ANONYMOUS, .number = k, .pages = n,
-			.most = 2 * n, .protection = PROT_READ | PROT_WRITE};
-		r->p = map_kind(r->kind, (size_t)n * PAGE);
+		*r = (struct region){.kind = kind, .number = k, .pages = n, .most = 2 * n,
+			.protection = PROT_READ | PROT_WRITE};
+		r->p = map_kind(kind, (size_t)n * PAGE);
 		r->version = map((size_t)r->most * sizeof(r->version[0]), MAP_PRIVATE | MAP_ANONYMOUS, -1);
 		/* Every fourth is never written to. */
 		for (uint32_t i = 0; i < n; i++)
@@ -749,20 +834,17 @@ static void arena_init(struct arena *a, uint32_t owner, uint32_t pages)
 	}
 }
 
-struct start {
-	uint32_t owner, pages;
-};
-
 static void *arena_main(void *arg)
 {
 	const struct start *s = arg;
 	struct arena a;
 
-	arena_init(&a, s->owner, s->pages);
-	for (;;) {
+	arena_init(&a, s);
+	for (unsigned pass = 0;; pass++) {
+		a.calm = s->large > 0 && pass % CALM_PASSES != 0;
 		for (unsigned i = 0; i < OPERATIONS_PER_PASS; i++) {
 			do_something(&a);
-			nap(5000 * pace);
+			nap((s->large > 0 ? 20000 : 5000) * pace);
 		}
 		atomic_store(&board->doing[a.owner], "check");
 		check_arena(&a, "in a thread");
@@ -878,9 +960,10 @@ static void begin_thread(void *(*run)(void *), void *arg)
 	must(pthread_create(&t, NULL, run, arg) == 0, "thread");
 }
 
-__attribute__((noreturn)) static void process_main(unsigned number, uint32_t pages)
+__attribute__((noreturn)) static void process_main(unsigned number, uint32_t pages, uint32_t large)
 {
-	struct start *starts = calloc(THREADS, sizeof(*starts));
+	unsigned threads = large > 0 ? 1 : THREADS;
+	struct start *starts = calloc(threads, sizeof(*starts));
 	struct sigaction on = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
 	sigset_t all, mask;
 
@@ -890,8 +973,8 @@ __attribute__((noreturn)) static void process_main(unsigned number, uint32_t pag
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	take_lock(number);
-	for (unsigned i = 0; i < THREADS; i++) {
-		starts[i] = (struct start){number * THREADS + i, pages};
+	for (unsigned i = 0; i < threads; i++) {
+		starts[i] = (struct start){number * THREADS + i, pages, large};
 		begin_thread(arena_main, &starts[i]);
 	}
 	for (uintptr_t i = 0; i < 2; i++)
@@ -1043,15 +1126,21 @@ __attribute__((noreturn)) static void watch(void)
 	}
 }
 
-static void begin_processes(unsigned n, uint32_t pages)
+static void begin_process(unsigned number, uint32_t pages, uint32_t large)
 {
-	for (unsigned i = 0; i < n; i++) {
-		pid_t pid = fork();
+	pid_t pid = fork();
 
-		must(pid >= 0, "fork");
-		if (pid == 0)
-			process_main(i, pages);
-	}
+	must(pid >= 0, "fork");
+	if (pid == 0)
+		process_main(number, pages, large);
+}
+
+static void begin_processes(unsigned n, uint32_t pages, uint32_t large)
+{
+	for (unsigned i = 0; i < n; i++)
+		begin_process(i, pages, 0);
+	if (large > 0)
+		begin_process(n, pages, large);
 	if (fork() == 0)
 		_exit(again_main(5000));
 }
@@ -1059,7 +1148,7 @@ static void begin_processes(unsigned n, uint32_t pages)
 int main(int argc, char **argv)
 {
 	unsigned processes;
-	uint32_t pages;
+	uint32_t pages, large;
 
 	if (argc > 3)
 		seed = strtoull(argv[3], NULL, 10);
@@ -1073,13 +1162,14 @@ int main(int argc, char **argv)
 	first_process = getpid();
 	processes = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 4;
 	pages = (argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 32) * 256;
-	n_arenas = processes * THREADS;
+	large = argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 10) * 256 : 0;
+	n_arenas = processes * THREADS + (large > 0);
 	pace = 1 + processes / 5;
 	if (processes == 0 || n_arenas > ARENAS_MAX)
 		return 2;
-	pages = pages / n_arenas / REGIONS;
+	pages = pages / (processes * THREADS) / REGIONS;
 	pages = pages < 16 ? 16 : pages;
 	make_file(2 * pages);
-	begin_processes(processes, pages);
+	begin_processes(processes, pages, large);
 	watch();
 }
