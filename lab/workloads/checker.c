@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * checker PROCESSES MB [SEED [LARGE]]: processes of three threads each, which do to their memory
- * whatever Linux allows and verify every page by content, for ever. A page's content follows from the
- * seed, the page's identity (whose it is, in which region, at which place) and how often it was
+ * whatever Linux allows and verify every page by content, for ever. A page's content follows from
+ * the seed, the page's identity (whose it is, in which region, at which place) and how often it was
  * written; so a page that is wrong tells what it is: none at all, an older one, or a neighbour's.
  * With LARGE there is one more, of one thread, whose plain regions have LARGE MB each; most of the
  * time the list of its regions stays as it is.
