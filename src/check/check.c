@@ -266,8 +266,10 @@ static void check_address(const struct container_facts *f, struct verdicts *ret)
 	struct err e = ERR_INIT;
 	struct address a;
 
+	if (!f->config.address && f->config.own_network)
+		return;
 	if (!f->config.address) {
-		verdict_add(ret, "address", f->config.own_network ? CHECK_OK : CHECK_WARN,
+		verdict_add(ret, "address", CHECK_WARN,
 			"set the annotation org.godwit.address to \"ADDRESS/PREFIX dev INTERFACE\"",
 			"no floating address: peers will not find the container on the target");
 		return;
@@ -323,6 +325,7 @@ void check_container(const struct container_facts *f, struct verdicts *ret)
 	check_files(f, ret);
 	check_traced(f, ret);
 	check_address(f, ret);
+	check_network(f, ret);
 	check_eager(f, ret);
 	check_connections(f, ret);
 }
@@ -431,6 +434,24 @@ static void check_new_address(const struct oci_config *c, struct verdicts *ret)
 		verdict_add(ret, "address", CHECK_OK, NULL, "%s can come here", a.text);
 }
 
+static void check_ports(const struct offered *o, struct verdicts *ret)
+{
+	struct listener *here = calloc(LISTENERS_MAX, sizeof(*here));
+	size_t n = here ? listeners_read(NULL, 0, here, LISTENERS_MAX) : 0;
+
+	for (size_t i = 0; i < o->n_listeners; i++)
+		for (size_t k = 0; k < n; k++)
+			if (listeners_collide(&o->listeners[i], &here[k])) {
+				verdict_add(ret, "ports", CHECK_NO,
+					"stop what uses it: 'ss -lnptu' shows it",
+					"%s port %u is taken on this host",
+					o->listeners[i].protocol == 6 ? "TCP" : "UDP",
+					o->listeners[i].port);
+				break;
+			}
+	free(here);
+}
+
 /* config.json must be the same byte for byte, since CRIU restores what it says. */
 static void check_bundle(const struct offered *o, struct verdicts *ret)
 {
@@ -463,6 +484,9 @@ static void check_bundle(const struct offered *o, struct verdicts *ret)
 	check_rootfs(o, c.rootfs, ret);
 	check_binds(&c, ret);
 	check_new_address(&c, ret);
+	check_new_network(&c, ret);
+	if (!c.own_network)
+		check_ports(o, ret);
 	oci_config_done(&c);
 }
 
@@ -486,24 +510,6 @@ static void check_memory(const struct offered *o, struct verdicts *ret)
 			kb / 1000, (unsigned long long)(o->memory_bytes / 1000000));
 }
 
-static void check_ports(const struct offered *o, struct verdicts *ret)
-{
-	struct listener *here = calloc(LISTENERS_MAX, sizeof(*here));
-	size_t n = here ? listeners_read(NULL, 0, here, LISTENERS_MAX) : 0;
-
-	for (size_t i = 0; i < o->n_listeners; i++)
-		for (size_t k = 0; k < n; k++)
-			if (listeners_collide(&o->listeners[i], &here[k])) {
-				verdict_add(ret, "ports", CHECK_NO,
-					"stop what uses it: 'ss -lnptu' shows it",
-					"%s port %u is taken on this host",
-					o->listeners[i].protocol == 6 ? "TCP" : "UDP",
-					o->listeners[i].port);
-				break;
-			}
-	free(here);
-}
-
 void check_offer(const struct offered *o, const struct host_facts *here, struct verdicts *ret)
 {
 	check_host(here, ret);
@@ -513,5 +519,4 @@ void check_offer(const struct offered *o, const struct host_facts *here, struct 
 	check_name(o, ret);
 	check_bundle(o, ret);
 	check_memory(o, ret);
-	check_ports(o, ret);
 }

@@ -83,6 +83,10 @@ void check_host(const struct host_facts *f, struct verdicts *ret);
 /* That container can be dumped, as far as can be seen from outside. */
 void check_container(const struct container_facts *f, struct verdicts *ret);
 
+/* Its network, when it has one of its own, can move; and, on a target, come. */
+void check_network(const struct container_facts *f, struct verdicts *ret);
+void check_new_network(const struct oci_config *c, struct verdicts *ret);
+
 /* What a source offers to a target. */
 struct offered {
 	const char *id, *bundle;

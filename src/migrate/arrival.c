@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "net/inject.h"
 #include "net/neighbour.h"
+#include "net/netns.h"
 #include "net/sockets.h"
 
 #include <errno.h>
@@ -20,28 +21,65 @@
 #define PATIENCE 3	  /* announcements after which what came here waits no longer */
 #define ANNOUNCE_MS 2000
 
-int arrival_init(struct arrival *a, const char *annotation, const struct msg_list *listeners, struct err *e)
+int arrival_init(struct arrival *a, const struct oci_config *c, const struct msg_list *listeners,
+	struct err *e)
 {
 	const struct msg_listener *l = listeners->v;
-	int r = floating_init(&a->floating, annotation, e);
+	int r = floating_init(&a->floating, c->address, e);
 
 	buf_init(&a->kept, KEPT_MAX);
-	a->reached.address = a->floating.address;
+	if (r == 0)
+		r = home_init(&a->home, c->netns, c->network, e);
+	if (a->floating.is_set)
+		reached_add_address(&a->reached, &a->floating.address);
+	if (a->home.is_set)
+		home_reached(&a->home, &a->reached);
 	for (size_t i = 0; i < listeners->n; i++)
 		reached_add_port(&a->reached, l[i].port);
 	return r;
 }
 
+static bool has_address(const struct arrival *a)
+{
+	return a->reached.n_addresses > 0;
+}
+
+int arrival_make_network(struct arrival *a, struct err *e)
+{
+	return home_make(&a->home, e);
+}
+
+static int open_injectors(struct arrival *a)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < a->reached.n_addresses && r >= 0; i++) {
+		const struct address *to = &a->reached.addresses[i];
+		int *fd = &a->injectors[to->family == AF_INET6];
+
+		if (*fd < 0)
+			r = *fd = injector_open(to);
+	}
+	return r < 0 ? r : 0;
+}
+
 int arrival_prepare(struct arrival *a, struct err *e)
 {
-	a->settled = !a->floating.is_set;
-	if (!a->floating.is_set)
+	_cleanup_netns_ int back = -1;
+	int r;
+
+	a->settled = !has_address(a);
+	if (!has_address(a))
 		return 0;
-	a->injector = injector_open(&a->floating.address);
+	r = home_enter(&a->home, &back);
+	if (r == 0)
+		r = open_injectors(a);
+	if (r < 0)
+		return err_sys(e, -r, "sockets for packets");
 	a->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	a->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (a->injector < 0 || a->timer < 0 || a->event < 0)
-		return err_sys(e, errno, "sockets for packets");
+	if (a->timer < 0 || a->event < 0)
+		return err_sys(e, errno, "events of packets");
 	return hold_new(&a->reached, &a->hold, e);
 }
 
@@ -55,18 +93,38 @@ int arrival_take(struct arrival *a, struct err *e)
 	int r = a->hold ? hold_start(a->hold, true) : 0;
 
 	if (r < 0)
-		return err_sys(e, -r, "holding packets to %s", a->floating.address.text);
-	return floating_take(&a->floating, e);
+		return err_sys(e, -r, "holding packets to %s", a->reached.addresses[0].text);
+	r = floating_take(&a->floating, e);
+	return r < 0 ? r : home_furnish(&a->home, e);
 }
 
 /* --- delivering ------------------------------------------------------------------------------- */
 
+/* Which of the addresses a packet is for: NULL when it isn't valid. */
+static const struct address *destination(const struct arrival *a, const void *packet, size_t len)
+{
+	for (size_t i = 0; i < a->reached.n_addresses; i++)
+		if (inject_valid(&a->reached.addresses[i], packet, len))
+			return &a->reached.addresses[i];
+	return NULL;
+}
+
 static void deliver(struct arrival *a, const void *packet, size_t len)
 {
-	if (inject(a->injector, &a->floating.address, packet, len) == 0)
+	const struct address *to = destination(a, packet, len);
+
+	if (to && inject(a->injectors[to->family == AF_INET6], to, packet, len) == 0)
 		a->delivered++;
 	else
 		a->overflow++;
+}
+
+static void wait_room(struct arrival *a, uint64_t deadline)
+{
+	_cleanup_netns_ int back = -1;
+
+	if (home_enter(&a->home, &back) == 0)
+		sockets_wait_room(&a->reached, deadline);
 }
 
 void arrival_deliver(struct arrival *a)
@@ -79,27 +137,36 @@ void arrival_deliver(struct arrival *a)
 
 		deliver(a, cursor_take(&c, len), len);
 		if (n % SOCKETS_BURST == 0)
-			sockets_wait_room(&a->reached, deadline);
+			wait_room(a, deadline);
 	}
 	buf_reset(&a->kept);
 	a->running = true;
 }
 
+/* A network of its own that isn't joined yet has no neighbours. */
+static void ask_for(struct arrival *a, const struct arrival_peer *p)
+{
+	_cleanup_netns_ int back = -1;
+
+	if ((a->shown || !a->home.is_set) && home_enter(&a->home, &back) == 0)
+		neighbour_ask(p->family, p->address);
+}
+
 /* Its answers come as soon as it runs. */
 static void ask_for_sender(struct arrival *a, const struct msg_bytes *packet)
 {
-	const struct address *to = &a->floating.address;
-	size_t len = to->family == AF_INET ? 4 : 16;
-	const void *sender;
+	const struct address *to = destination(a, packet->p, packet->len);
+	struct arrival_peer p = {0};
 
-	if (a->n_asked == ARRIVAL_PEERS || !inject_valid(to, packet->p, packet->len))
+	if (a->n_asked == ARRIVAL_PEERS || !to)
 		return;
-	sender = inject_sender(to, packet->p);
+	p.family = to->family;
+	memcpy(p.address, inject_sender(to, packet->p), to->family == AF_INET ? 4 : 16);
 	for (size_t i = 0; i < a->n_asked; i++)
-		if (memcmp(a->asked[i], sender, len) == 0)
+		if (memcmp(&a->asked[i], &p, sizeof(p)) == 0)
 			return;
-	memcpy(a->asked[a->n_asked++], sender, len);
-	neighbour_ask(to->family, sender);
+	a->asked[a->n_asked++] = p;
+	ask_for(a, &p);
 }
 
 static void keep(struct arrival *a, const struct msg_bytes *packet)
@@ -115,9 +182,11 @@ static void keep(struct arrival *a, const struct msg_bytes *packet)
 
 static void settle(struct arrival *a)
 {
+	_cleanup_netns_ int back = -1;
+
 	if (a->settled)
 		return;
-	if (a->hold)
+	if (a->hold && home_enter(&a->home, &back) == 0)
 		hold_end(a->hold);
 	a->settled = true;
 	eventfd_write(a->event, 1);
@@ -127,7 +196,7 @@ int arrival_message(struct arrival *a, const struct msg *m, struct err *e)
 {
 	const struct msg_bytes *packets = m->body.held.packets.v;
 
-	if (!a->floating.is_set || (m->type == MSG_HELD_END && !a->running))
+	if (!has_address(a) || (m->type == MSG_HELD_END && !a->running))
 		return err_set(e, ERR_PEER, EPROTO, "%s out of order", msg_name(m->type));
 	if (m->type == MSG_HELD_END) {
 		settle(a);
@@ -149,7 +218,7 @@ static void announce(struct arrival *a)
 	struct itimerspec in = {.it_value = {.tv_sec = (time_t)(ns / NSEC_PER_SEC),
 					.tv_nsec = (long)(ns % NSEC_PER_SEC)}};
 
-	if (!floating_announce(&a->floating))
+	if (!(a->home.is_set ? home_announce(&a->home) : floating_announce(&a->floating)))
 		a->announcements = ANNOUNCEMENTS;
 	else if (++a->announcements < ANNOUNCEMENTS)
 		timerfd_settime(a->timer, 0, &in, NULL);
@@ -169,17 +238,29 @@ static int on_timer(void *ctx, struct err *e)
 	return a->announcements == ANNOUNCEMENTS;
 }
 
+/* Joined first: packets for it that the joining brings are held, and questions unanswered until the
+ * rules allow it. */
+static int show(struct arrival *a, struct err *e)
+{
+	int r = home_join(&a->home, e);
+
+	if (r == 0 && a->hold && (r = hold_show(a->hold)) < 0)
+		err_sys(e, -r, "answering for %s", a->reached.addresses[0].text);
+	a->shown = r == 0;
+	return r;
+}
+
 int arrival_show(struct arrival *a, struct waiter *w, struct err *e)
 {
-	int r = a->hold ? hold_show(a->hold) : 0;
+	int r = show(a, e);
 
-	if (r < 0)
-		return err_sys(e, -r, "answering for %s", a->floating.address.text);
-	if (!a->floating.is_set)
-		return 0;
+	if (r < 0 || !has_address(a))
+		return r;
 	a->waiter = w;
 	announce(a);
 	a->announced_at = clock_now();
+	for (size_t i = 0; a->home.is_set && i < a->n_asked; i++)
+		ask_for(a, &a->asked[i]);
 	return waiter_add(w, a->timer, on_timer, a);
 }
 
@@ -200,7 +281,7 @@ int arrival_announce(struct arrival *a, struct err *e)
 {
 	int r = 0;
 
-	while (r >= 0 && a->floating.is_set && a->announcements < ANNOUNCEMENTS) {
+	while (r >= 0 && has_address(a) && a->announcements < ANNOUNCEMENTS) {
 		r = wait_for(a, a->timer, e);
 		if (r == 0)
 			r = on_timer(a, e);
@@ -213,14 +294,18 @@ void arrival_revoke(struct arrival *a)
 	if (a->waiter)
 		waiter_remove(a->waiter, a->timer);
 	floating_revoke(&a->floating);
+	if (a->home.made)
+		home_remove(&a->home, NULL);
 }
 
 void arrival_done(struct arrival *a)
 {
 	hold_free(a->hold);
 	buf_done(&a->kept);
-	fd_close(&a->injector);
+	fd_close(&a->injectors[0]);
+	fd_close(&a->injectors[1]);
 	fd_close(&a->timer);
 	fd_close(&a->event);
 	floating_done(&a->floating);
+	home_done(&a->home);
 }

@@ -6,39 +6,49 @@
 #include "migrate/wait.h"
 #include "net/floating.h"
 #include "net/hold.h"
+#include "net/home.h"
+#include "oci/config.h"
 #include "wire/msg.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 /*
- * The target's half of handing over the floating address (the source's: migrate/departure.h): this
- * host has it before CRIU binds sockets to it, answers for it from the commit on, and delivers first
- * what the source has held, then what came here.
+ * The target's half of handing over the container's addresses (the source's: migrate/departure.h): this
+ * host, or the container's own network that is made here, has them before CRIU binds sockets to them,
+ * answers for them from the commit on, and delivers first what the source has held, then what came here.
  */
 
 #define ARRIVAL_PEERS 64
 
 struct arrival {
 	struct floating floating;
+	struct home home;
 	struct reached reached;
 	struct hold *hold; /* owned; NULL: nothing is held here */
 	struct waiter *waiter; /* borrowed, from the announcement on */
-	int injector, timer;   /* owned */
+	int injectors[2], timer; /* owned; for IPv4, for IPv6 */
 	int event;	       /* owned: settled */
 	struct buf kept;       /* owned: what the source has held, until the container runs */
-	bool running, settled;
+	bool running, settled, shown;
 	unsigned announcements;
 	uint64_t announced_at;
 	uint64_t delivered, overflow;
-	uint8_t asked[ARRIVAL_PEERS][16]; /* how to reach them */
+	struct arrival_peer {
+		uint8_t family, address[16];
+	} asked[ARRIVAL_PEERS]; /* how to reach them */
 	size_t n_asked;
 };
 
-#define ARRIVAL_INIT ((struct arrival){.floating = FLOATING_INIT, .injector = -1, .timer = -1, .event = -1})
+#define ARRIVAL_INIT \
+	((struct arrival){.floating = FLOATING_INIT, .home = HOME_INIT, .injectors = {-1, -1}, .timer = -1, .event = -1})
 
-/* @annotation: the container's, NULL when it has none; @listeners: struct msg_listener, its ports. */
-int arrival_init(struct arrival *a, const char *annotation, const struct msg_list *listeners, struct err *e);
+/* @listeners: struct msg_listener, the container's ports. */
+int arrival_init(struct arrival *a, const struct oci_config *c, const struct msg_list *listeners,
+	struct err *e);
+
+/* The network of its own, if it has one, comes into being. */
+int arrival_make_network(struct arrival *a, struct err *e);
 
 /* All that takes long. An error that is returned is worth a word, but no reason to give up. */
 int arrival_prepare(struct arrival *a, struct err *e);
@@ -46,13 +56,13 @@ int arrival_prepare(struct arrival *a, struct err *e);
  * or -1. */
 int arrival_guarded_fd(const struct arrival *a);
 
-/* This host has the address, and nobody is told. */
+/* The addresses are here, and nobody is told. */
 int arrival_take(struct arrival *a, struct err *e);
 
 /* HELD or HELD_END. */
 int arrival_message(struct arrival *a, const struct msg *m, struct err *e);
 
-/* The container is this host's: it answers for the address, and says so at growing intervals as
+/* The container is this host's: its addresses are answered for, and that is said at growing intervals as
  * long as @w is waited with. */
 int arrival_show(struct arrival *a, struct waiter *w, struct err *e);
 

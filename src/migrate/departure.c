@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "net/netns.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -31,10 +32,25 @@ int departure_init(struct departure *d, const struct container_facts *f, struct 
 {
 	int r = floating_init(&d->floating, f->config.address, e);
 
-	d->reached.address = d->floating.address;
+	if (r == 0)
+		r = home_init(&d->home, f->config.netns, f->config.network, e);
+	if (r == 0)
+		r = home_open(&d->home, e);
+	if (d->floating.is_set)
+		reached_add_address(&d->reached, &d->floating.address);
+	if (d->home.is_set)
+		home_reached(&d->home, &d->reached);
 	for (size_t i = 0; i < f->n_listeners; i++)
 		reached_add_port(&d->reached, f->listeners[i].port);
 	return r;
+}
+
+static int make_hold(struct departure *d, struct err *e)
+{
+	_cleanup_netns_ int back = -1;
+	int r = home_enter(&d->home, &back);
+
+	return r < 0 ? err_sys(e, -r, "entering %s", d->home.path) : hold_new(&d->reached, &d->hold, e);
 }
 
 void departure_prepare(struct departure *d, struct report *report)
@@ -42,16 +58,24 @@ void departure_prepare(struct departure *d, struct report *report)
 	struct err e = ERR_INIT;
 	char text[ERR_TEXT_MAX + 64];
 
-	if (!d->floating.is_set)
+	if (!departure_has_address(d))
 		return;
 	d->parcel = calloc(1, sizeof(*d->parcel));
 	d->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (!d->parcel || d->timer < 0)
 		err_sys(&e, d->parcel ? errno : ENOMEM, "room for packets");
-	else if (hold_new(&d->reached, &d->hold, &e) == 0)
+	else if (make_hold(d, &e) == 0)
 		return;
 	snprintf(text, sizeof(text), "packets that come meanwhile will be lost: %s", e.text);
 	report_note(report, text);
+}
+
+static int look(struct departure *d)
+{
+	_cleanup_netns_ int back = -1;
+	int r = home_enter(&d->home, &back);
+
+	return r < 0 ? r : sockets_look(&d->reached, &d->sockets);
 }
 
 /* Until nothing waits in the sockets any more, or the application doesn't take it. */
@@ -59,7 +83,7 @@ static int drain(struct departure *d, struct waiter *w, struct err *e)
 {
 	uint64_t deadline = deadline_in_ms(DRAIN_MS);
 
-	while (sockets_look(&d->reached, &d->sockets) == 0 &&
+	while (look(d) == 0 &&
 		d->sockets.datagram_bytes + d->sockets.accepting > 0 && !deadline_passed(deadline)) {
 		int r = waiter_wait(w, -1, deadline_in_ms(LOOK_MS), e);
 
@@ -78,7 +102,7 @@ int departure_hold(struct departure *d, struct waiter *w, struct err *e)
 	d->hold_at = clock_now();
 	r = hold_start(d->hold, false);
 	if (r < 0)
-		return err_sys(e, -r, "holding packets to %s", d->floating.address.text);
+		return err_sys(e, -r, "holding packets to %s", d->reached.addresses[0].text);
 	return drain(d, w, e);
 }
 
@@ -88,8 +112,10 @@ int departure_release(struct departure *d, struct err *e)
 
 	d->address_at = clock_now();
 	if (r < 0)
-		return err_sys(e, -r, "silencing %s", d->floating.address.text);
+		return err_sys(e, -r, "silencing %s", d->reached.addresses[0].text);
 	r = floating_release(&d->floating, e);
+	if (r == 0)
+		r = home_vacate(&d->home, e);
 	d->address_gone = clock_now();
 	return r;
 }
@@ -178,6 +204,14 @@ int departure_running(struct departure *d, struct err *e)
 	return r < 0 ? r : waiter_add(d->waiter, d->timer, on_quiet, d);
 }
 
+static void read_stats(struct departure *d)
+{
+	_cleanup_netns_ int back = -1;
+
+	if (home_enter(&d->home, &back) == 0)
+		d->stats = hold_stats(d->hold);
+}
+
 int departure_linger(struct departure *d, struct err *e)
 {
 	uint64_t latest = d->running_at + LINGER_MS * NSEC_PER_MSEC;
@@ -193,11 +227,24 @@ int departure_linger(struct departure *d, struct err *e)
 		if (r < 0 && r != -ETIMEDOUT)
 			return r;
 	}
-	d->stats = hold_stats(d->hold);
+	read_stats(d);
 	return 0;
 }
 
+int departure_finish(struct departure *d, struct err *e)
+{
+	return home_remove(&d->home, e);
+}
+
 /* --- the way back ----------------------------------------------------------------------------- */
+
+static void return_home(struct departure *d)
+{
+	if (d->hold)
+		hold_show(d->hold);
+	if (home_furnish(&d->home, NULL) == 0)
+		home_announce(&d->home);
+}
 
 void departure_revoke(struct departure *d)
 {
@@ -207,11 +254,15 @@ void departure_revoke(struct departure *d)
 	}
 	d->waiter = NULL;
 	floating_revoke(&d->floating);
+	if (d->home.is_set)
+		return_home(d);
 }
 
 void departure_let_go(struct departure *d)
 {
-	if (d->hold)
+	_cleanup_netns_ int back = -1;
+
+	if (d->hold && home_enter(&d->home, &back) == 0)
 		hold_end(d->hold);
 }
 
@@ -221,4 +272,5 @@ void departure_done(struct departure *d)
 	free(d->parcel);
 	fd_close(&d->timer);
 	floating_done(&d->floating);
+	home_done(&d->home);
 }

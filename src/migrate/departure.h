@@ -6,6 +6,7 @@
 #include "migrate/wait.h"
 #include "net/floating.h"
 #include "net/hold.h"
+#include "net/home.h"
 #include "net/sockets.h"
 #include "report/report.h"
 #include "wire/channel.h"
@@ -14,8 +15,9 @@
 #include <stdint.h>
 
 /*
- * The source's half of handing over the floating address: what comes for it is held, goes to the
- * target, and comes back to life here if the container does. The target's half: migrate/arrival.h.
+ * The source's half of handing over the container's addresses, be it a floating one of this host or those
+ * of a network of its own: what comes for them is held, goes to the target, and comes back to life here
+ * if the container does. The target's half: migrate/arrival.h.
  *
  * Without an address, or on a kernel that can't hold packets, all of it does nothing or less.
  */
@@ -24,6 +26,7 @@ struct parcel;
 
 struct departure {
 	struct floating floating;
+	struct home home;
 	struct reached reached;
 	struct hold *hold; /* owned; NULL: nothing is held */
 	struct sockets sockets; /* at the freeze */
@@ -36,7 +39,7 @@ struct departure {
 	struct hold_stats stats;
 };
 
-#define DEPARTURE_INIT ((struct departure){.floating = FLOATING_INIT, .timer = -1})
+#define DEPARTURE_INIT ((struct departure){.floating = FLOATING_INIT, .home = HOME_INIT, .timer = -1})
 
 int departure_init(struct departure *d, const struct container_facts *f, struct err *e);
 
@@ -47,7 +50,13 @@ void departure_prepare(struct departure *d, struct report *report);
  * waits in its sockets, since CRIU doesn't carry datagrams. */
 int departure_hold(struct departure *d, struct waiter *w, struct err *e);
 
-/* It is dumped: the address leaves this host. */
+/* Has it an address that moves? */
+static inline bool departure_has_address(const struct departure *d)
+{
+	return d->reached.n_addresses > 0;
+}
+
+/* It is dumped: its addresses leave this host. */
 int departure_release(struct departure *d, struct err *e);
 
 /* What was held goes to the target, and from now on whatever comes. */
@@ -60,7 +69,10 @@ int departure_running(struct departure *d, struct err *e);
 /* Until peers that were slow to notice have turned as well: forwards for a moment more. */
 int departure_linger(struct departure *d, struct err *e);
 
-/* It stays: the address comes back. */
+/* It is deleted here: so is its own network. */
+int departure_finish(struct departure *d, struct err *e);
+
+/* It stays: its addresses come back. */
 void departure_revoke(struct departure *d);
 /* It runs here again: it gets what was held. */
 void departure_let_go(struct departure *d);

@@ -16,9 +16,9 @@
 
 static int write_entry(const struct journal *j)
 {
-	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "id", j->id,
-		"container", j->container, "peer", j->peer, "address", j->address, "cgroup",
-		j->cgroup, "role", j->source ? "source" : "target", "step", j->step, "pid",
+	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "id", j->id,
+		"container", j->container, "peer", j->peer, "address", j->address, "netns", j->netns,
+		"network", j->network, "cgroup", j->cgroup, "role", j->source ? "source" : "target", "step", j->step, "pid",
 		(int)getpid());
 	char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
 	int r = text ? file_write_atomic(j->path, text, strlen(text), 0600) : -ENOMEM;
@@ -37,9 +37,13 @@ int journal_step(struct journal *j, const char *step, struct err *e)
 	return r < 0 ? err_sys(e, -r, "writing the journal %s", j->path) : 0;
 }
 
+static void note(char *to, size_t size, const char *what)
+{
+	snprintf(to, size, "%s", what ? what : "");
+}
+
 int journal_begin(struct journal *j, const uint8_t id[static 16], bool source,
-	const char *container, const char *peer, const char *address, const char *cgroup,
-	struct err *e)
+	const struct journal_subject *what, struct err *e)
 {
 	int r = dir_make(JOURNAL_DIR, 0700);
 
@@ -48,10 +52,12 @@ int journal_begin(struct journal *j, const uint8_t id[static 16], bool source,
 	*j = (struct journal){.source = source};
 	for (size_t i = 0; i < 16; i++)
 		snprintf(j->id + 2 * i, 3, "%02x", id[i]);
-	snprintf(j->container, sizeof(j->container), "%s", container);
-	snprintf(j->peer, sizeof(j->peer), "%s", peer);
-	snprintf(j->address, sizeof(j->address), "%s", address ? address : "");
-	snprintf(j->cgroup, sizeof(j->cgroup), "%s", cgroup ? cgroup : "");
+	note(j->container, sizeof(j->container), what->container);
+	note(j->peer, sizeof(j->peer), what->peer);
+	note(j->address, sizeof(j->address), what->address);
+	note(j->netns, sizeof(j->netns), what->netns);
+	note(j->network, sizeof(j->network), what->network);
+	note(j->cgroup, sizeof(j->cgroup), what->cgroup);
 	snprintf(j->path, sizeof(j->path), "%s/%s.%s", JOURNAL_DIR, j->id,
 		source ? "source" : "target");
 	r = journal_step(j, "prepared", e);
@@ -69,9 +75,7 @@ void journal_end(struct journal *j)
 
 static void copy(char *to, size_t size, const json_t *o, const char *key)
 {
-	const char *s = json_string_value(json_object_get(o, key));
-
-	snprintf(to, size, "%s", s ? s : "");
+	note(to, size, json_string_value(json_object_get(o, key)));
 }
 
 static bool read_entry(const char *name, struct journal_entry *ret)
@@ -92,6 +96,8 @@ static bool read_entry(const char *name, struct journal_entry *ret)
 	copy(ret->peer, sizeof(ret->peer), o, "peer");
 	snprintf(ret->path, sizeof(ret->path), "%s", path);
 	copy(ret->address, sizeof(ret->address), o, "address");
+	copy(ret->netns, sizeof(ret->netns), o, "netns");
+	copy(ret->network, sizeof(ret->network), o, "network");
 	copy(ret->cgroup, sizeof(ret->cgroup), o, "cgroup");
 	copy(ret->role, sizeof(ret->role), o, "role");
 	copy(ret->step, sizeof(ret->step), o, "step");

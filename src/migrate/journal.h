@@ -19,16 +19,21 @@ struct journal {
 	char path[128];
 	char id[33], container[256], peer[256];
 	char address[128]; /* the floating address, or "" */
+	char netns[256], network[1024]; /* of its own network: the path and what it is, or "" */
 	char cgroup[4096]; /* of the container on its source, or "" */
 	bool source;
 	char step[16];
 };
 
+/* All but the first two may be NULL. */
+struct journal_subject {
+	const char *container, *peer, *address, *netns, *network, *cgroup;
+};
+
 /* A source's steps: "prepared", "frozen", "committed". A target's: "prepared", "owner". Each is on
- * disk when the function returns. @address and @cgroup may be NULL. */
+ * disk when the function returns. */
 int journal_begin(struct journal *j, const uint8_t id[static 16], bool source,
-	const char *container, const char *peer, const char *address, const char *cgroup,
-	struct err *e);
+	const struct journal_subject *what, struct err *e);
 int journal_step(struct journal *j, const char *step, struct err *e);
 /* Over: the file goes. */
 void journal_end(struct journal *j);
@@ -39,7 +44,7 @@ int journal_check_free(const char *container, struct err *e);
 struct journal_entry {
 	char path[128];
 	char id[33], container[256], peer[256], role[8], step[16];
-	char address[128], cgroup[4096];
+	char address[128], netns[256], network[1024], cgroup[4096];
 	pid_t pid;
 	bool alive; /* its process still works on it */
 };

@@ -134,8 +134,9 @@ static int checkpoint_prepare(void *ctx, struct err *e)
 	if (r == 0 && getrandom(id, sizeof(id), 0) != sizeof(id))
 		r = err_sys(e, errno, "random id");
 	if (r == 0)
-		r = journal_begin(&c->journal, id, true, c->facts.c.id, c->o->dir,
-			c->facts.config.address, c->facts.c.cgroup, e);
+		r = journal_begin(&c->journal, id, true, &(struct journal_subject){
+			.container = c->facts.c.id, .peer = c->o->dir, .address = c->facts.config.address,
+			.cgroup = c->facts.c.cgroup}, e);
 	if (r == 0)
 		r = guard_start(&c->guard, &c->journal, -1, e);
 	if (r == 0)

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "net/address.h"
+#include "net/home.h"
 #include "oci/cgroup.h"
 #include "oci/runc.h"
 
@@ -33,10 +34,46 @@ static int take_address_back(const struct journal_entry *j, struct err *e)
 	return 0;
 }
 
+static int home_of(const struct journal_entry *j, struct home *ret, struct err *e)
+{
+	return home_init(ret, j->netns, j->network[0] ? j->network : NULL, e);
+}
+
+static int furnish_home(const struct journal_entry *j, struct err *e)
+{
+	struct home h = HOME_INIT;
+	int r = home_of(j, &h, e);
+
+	if (r == 0)
+		r = home_open(&h, e);
+	if (r == 0)
+		r = home_furnish(&h, e);
+	if (r == 0)
+		home_announce(&h);
+	home_done(&h);
+	return r;
+}
+
+static int remove_home(const struct journal_entry *j, struct err *e)
+{
+	struct home h = HOME_INIT;
+	int r = home_of(j, &h, e);
+
+	/* One that isn't there, or isn't one yet, has no interface to delete. */
+	if (r == 0) {
+		home_open(&h, NULL);
+		r = home_remove(&h, e);
+	}
+	home_done(&h);
+	return r;
+}
+
 static int recover_source(const struct journal_entry *j, struct err *e)
 {
 	int r = take_address_back(j, e);
 
+	if (r == 0)
+		r = furnish_home(j, e);
 	if (r == 0 && j->cgroup[0]) {
 		r = cgroup_thaw_for_good(j->cgroup, deadline_in_ms(THAW_MS));
 		/* A container that has ended meanwhile needs nothing. */
@@ -52,6 +89,8 @@ static int recover_target(const struct journal_entry *j, struct err *e)
 	struct address a;
 	int r = runc_delete(j->container, e);
 
+	if (r == 0)
+		r = remove_home(j, e);
 	if (r < 0 || !j->address[0])
 		return r;
 	r = address_parse(j->address, &a, e);

@@ -318,8 +318,10 @@ static int run_prepare(void *ctx, struct err *e)
 		.images = WORKPLACE_IMAGES, .lazy = true, .tcp_established = true,
 		.file_locks = s->facts.has_file_locks};
 	report_phase(s->report, "prepare", "both sides make ready");
-	r = journal_begin(&s->journal, s->id, true, s->facts.c.id, s->o->target,
-		s->facts.config.address, s->facts.c.cgroup, e);
+	r = journal_begin(&s->journal, s->id, true, &(struct journal_subject){
+		.container = s->facts.c.id, .peer = s->o->target, .address = s->facts.config.address,
+		.netns = s->facts.config.netns, .network = s->facts.config.network,
+		.cgroup = s->facts.c.cgroup}, e);
 	if (r == 0)
 		r = guard_start(&s->guard, &s->journal, -1, e);
 	if (r == 0)
@@ -637,6 +639,8 @@ static int run_finish(void *ctx, struct err *e)
 				       "at the moment of the freeze: that is not restored");
 	r = dump_finish(&s->dump, e);
 	if (r == 0)
+		r = departure_finish(&s->departure, e);
+	if (r == 0)
 		journal_end(&s->journal);
 	return r;
 }
@@ -698,7 +702,7 @@ static void summarize(struct source *s)
 		.fault_p50_us = (double)s->result.fault_p50_ns / 1000,
 		.fault_p99_us = (double)s->result.fault_p99_ns / 1000,
 		.store_peak = s->result.store_peak,
-		.has_address = out->floating.is_set,
+		.has_address = departure_has_address(out),
 		.address = {
 			.hold_ms = clock_diff_ms(out->hold_at, d->freeze_start),
 			.silent_ms = clock_diff_ms(out->address_gone, s->running - s->target_announced_ns),

@@ -211,7 +211,7 @@ static int keep_config(struct target *t, const struct msg_offer *m, struct err *
 {
 	int r = oci_config_parse(m->config.p, m->config.len, t->bundle, &t->config, e);
 
-	return r < 0 ? r : arrival_init(&t->arrival, t->config.address, &m->listeners, e);
+	return r < 0 ? r : arrival_init(&t->arrival, &t->config, &m->listeners, e);
 }
 
 /* `godwit recover` deletes by name: what an earlier migration has left is settled before another comes. */
@@ -417,8 +417,11 @@ static int start_restore(struct target *t, struct err *e)
 	if (r == 0 && m.type != MSG_PREPARE)
 		r = err_set(e, ERR_PEER, EPROTO, "%s instead of PREPARE", msg_name(m.type));
 	if (r == 0)
-		r = journal_begin(&t->journal, t->id, false, t->container, t->control.peer,
-			t->config.address, NULL, e);
+		r = journal_begin(&t->journal, t->id, false, &(struct journal_subject){
+			.container = t->container, .peer = t->control.peer, .address = t->config.address,
+			.netns = t->config.netns, .network = t->config.network}, e);
+	if (r == 0)
+		r = arrival_make_network(&t->arrival, e);
 	if (r == 0)
 		prepare_arrival(t);
 	if (r == 0)
@@ -455,6 +458,7 @@ static void undo_prepare(void *ctx)
 	struct target *t = ctx;
 
 	restore_revoke(&t->restore);
+	arrival_revoke(&t->arrival);
 	journal_end(&t->journal);
 }
 

@@ -1,23 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The rules, in a table for IPv4 or IPv6:
+ * The rules, in a table for each family, IPv4 or IPv6, that there are addresses of:
  *
  *	chain arrivals { type filter hook prerouting priority raw; jump hold }
  *	chain hold {
  *		iif INTERFACE ether daddr != ITS-OWN return
- *		ip daddr != ADDRESS return
  *		ip protocol icmp return
  *		meta mark INJECT_MARK return
- *		queue
+ *		ip daddr ADDRESS queue, for each
  *	}
  *	chain departures { type filter hook output priority raw; jump silence, or keep }
- *	chain silence { ip saddr ADDRESS drop }
- *	chain keep { ip saddr ADDRESS queue }
+ *	chain silence { ip saddr ADDRESS drop, for each }
+ *	chain keep { ip saddr ADDRESS queue, for each }
  *
  * and against being seen, for IPv6 in "arrivals" as well, for IPv4 in a table for ARP:
  *
  *	chain questions { type filter hook input; jump unseen }
- *	chain unseen { arp operation request arp daddr ip ADDRESS drop }
+ *	chain unseen { arp operation request arp daddr ip ADDRESS drop, for each }
+ *
+ * In a network of the container's own nothing at all leaves it when it is silenced: what its kernel says
+ * for itself would make bridges believe that its hardware address is here. There are tables for both
+ * families then, and in that for ARP:
+ *
+ *	chain replies { type filter hook output; jump mute }
+ *	chain mute { drop }
+ *	chain silence { oif lo return; drop }
  *
  * The first chain of each pair is what the kernel calls; it is empty unless something is to happen,
  * so that a change is one small transaction.
@@ -59,9 +66,31 @@ struct hold {
 	struct queue departing; /* what was to leave while it was unseen */
 };
 
-static uint8_t family(const struct hold *h)
+static const uint8_t families[] = {NFPROTO_IPV4, NFPROTO_IPV6};
+#define FAMILIES (sizeof(families) / sizeof(families[0]))
+
+static int domain(uint8_t f)
 {
-	return h->what.address.family == AF_INET ? NFPROTO_IPV4 : NFPROTO_IPV6;
+	return f == NFPROTO_IPV4 ? AF_INET : AF_INET6;
+}
+
+/* The next of the addresses of a family after number *@i, or NULL; *i starts with 0. */
+static const struct address *next_address(const struct hold *h, uint8_t f, size_t *i)
+{
+	while (*i < h->what.n_addresses) {
+		const struct address *a = &h->what.addresses[(*i)++];
+
+		if (a->family == domain(f))
+			return a;
+	}
+	return NULL;
+}
+
+static bool has_table(const struct hold *h, uint8_t f)
+{
+	size_t i = 0;
+
+	return h->what.own_network || next_address(h, f == NFPROTO_ARP ? NFPROTO_IPV4 : f, &i);
 }
 
 /* Where a thing stands in the IP header. */
@@ -70,14 +99,14 @@ struct layout {
 	uint8_t icmp;
 };
 
-static const struct layout *layout(const struct hold *h)
+static const struct layout *layout(uint8_t f)
 {
 	static const struct layout v4 = {offsetof(struct iphdr, protocol), offsetof(struct iphdr, saddr),
 		offsetof(struct iphdr, daddr), 4, IPPROTO_ICMP};
 	static const struct layout v6 = {offsetof(struct ip6_hdr, ip6_nxt),
 		offsetof(struct ip6_hdr, ip6_src), offsetof(struct ip6_hdr, ip6_dst), 16, IPPROTO_ICMPV6};
 
-	return h->what.address.family == AF_INET ? &v4 : &v6;
+	return f == NFPROTO_IPV4 ? &v4 : &v6;
 }
 
 static void put_rule(struct nft_batch *b, uint8_t f, const char *chain, int code, const char *to)
@@ -88,31 +117,28 @@ static void put_rule(struct nft_batch *b, uint8_t f, const char *chain, int code
 }
 
 /* A bridge can pass frames for others through the same hook. */
-static void put_not_for_us(struct nft_batch *b, const struct hold *h)
+static void put_not_for_us(struct nft_batch *b, const struct hold *h, uint8_t f)
 {
+	const struct address *a = &h->what.addresses[0];
 	uint8_t mac[ETH_ALEN];
 
-	if (address_hardware(&h->what.address, mac) < 0)
+	if (h->what.own_network || address_hardware(a, mac) < 0)
 		return;
-	nft_rule(b, family(h), "hold");
-	nft_if_meta(b, NFT_META_IIF, if_nametoindex(h->what.address.interface));
+	nft_rule(b, f, "hold");
+	nft_if_meta(b, NFT_META_IIF, if_nametoindex(a->interface));
 	nft_if_bytes(b, NFT_PAYLOAD_LL_HEADER, offsetof(struct ether_header, ether_dhost), mac,
 		sizeof(mac), true);
 	nft_then(b, NFT_RETURN, NULL);
 	nft_rule_end(b);
 }
 
-static void put_hold(struct nft_batch *b, const struct hold *h, bool older)
+static void put_hold(struct nft_batch *b, const struct hold *h, uint8_t f, bool older)
 {
-	const struct layout *l = layout(h);
-	uint8_t f = family(h);
+	const struct layout *l = layout(f);
+	const struct address *a;
 
 	nft_chain(b, f, "hold");
-	put_not_for_us(b, h);
-	nft_rule(b, f, "hold");
-	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, l->destination, h->what.address.bytes, l->address_len, true);
-	nft_then(b, NFT_RETURN, NULL);
-	nft_rule_end(b);
+	put_not_for_us(b, h, f);
 	nft_rule(b, f, "hold");
 	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, l->protocol, &l->icmp, 1, false);
 	nft_then(b, NFT_RETURN, NULL);
@@ -121,58 +147,85 @@ static void put_hold(struct nft_batch *b, const struct hold *h, bool older)
 	nft_if_meta(b, NFT_META_MARK, INJECT_MARK);
 	nft_then(b, NFT_RETURN, NULL);
 	nft_rule_end(b);
-	nft_rule(b, f, "hold");
-	nft_then_queue(b, h->queue.number, older);
-	nft_rule_end(b);
+	for (size_t i = 0; (a = next_address(h, f, &i));) {
+		nft_rule(b, f, "hold");
+		nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, l->destination, a->bytes, l->address_len, false);
+		nft_then_queue(b, h->queue.number, older);
+		nft_rule_end(b);
+	}
 }
 
-/* For what leaves from the address. */
-static void put_departures(struct nft_batch *b, const struct hold *h, bool older)
+static void put_silence_of_all(struct nft_batch *b, uint8_t f)
 {
-	const struct layout *l = layout(h);
+	nft_rule(b, f, "silence");
+	nft_if_meta(b, NFT_META_OIF, if_nametoindex("lo"));
+	nft_then(b, NFT_RETURN, NULL);
+	nft_rule_end(b);
+	put_rule(b, f, "silence", NF_DROP, NULL);
+}
 
-	nft_chain(b, family(h), "silence");
-	nft_rule(b, family(h), "silence");
-	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, l->source, h->what.address.bytes, l->address_len, false);
-	nft_then(b, NF_DROP, NULL);
-	nft_rule_end(b);
-	nft_chain(b, family(h), "keep");
-	nft_rule(b, family(h), "keep");
-	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, l->source, h->what.address.bytes, l->address_len, false);
-	nft_then_queue(b, h->departing.number, older);
-	nft_rule_end(b);
+/* For what leaves from the addresses. */
+static void put_departures(struct nft_batch *b, const struct hold *h, uint8_t f, bool older)
+{
+	const struct layout *l = layout(f);
+	const struct address *a;
+
+	nft_chain(b, f, "silence");
+	nft_chain(b, f, "keep");
+	if (h->what.own_network)
+		put_silence_of_all(b, f);
+	for (size_t i = 0; (a = next_address(h, f, &i));) {
+		nft_rule(b, f, "silence");
+		nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, l->source, a->bytes, l->address_len, false);
+		nft_then(b, NF_DROP, NULL);
+		nft_rule_end(b);
+		nft_rule(b, f, "keep");
+		nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, l->source, a->bytes, l->address_len, false);
+		nft_then_queue(b, h->departing.number, older);
+		nft_rule_end(b);
+	}
 }
 
 static void put_unseen_v4(struct nft_batch *b, const struct hold *h)
 {
 	uint16_t request = htons(ARPOP_REQUEST);
+	const struct address *a;
 
 	nft_table(b, NFPROTO_ARP);
 	nft_base_chain(b, NFPROTO_ARP, "questions", NF_ARP_IN, 0);
+	nft_base_chain(b, NFPROTO_ARP, "replies", NF_ARP_OUT, 0);
 	nft_chain(b, NFPROTO_ARP, "unseen");
-	nft_rule(b, NFPROTO_ARP, "unseen");
-	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, offsetof(struct arphdr, ar_op), &request,
-		sizeof(request), false);
-	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, offsetof(struct ether_arp, arp_tpa),
-		h->what.address.bytes, 4, false);
-	nft_then(b, NF_DROP, NULL);
-	nft_rule_end(b);
+	nft_chain(b, NFPROTO_ARP, "mute");
+	put_rule(b, NFPROTO_ARP, "mute", NF_DROP, NULL);
+	for (size_t i = 0; (a = next_address(h, NFPROTO_IPV4, &i));) {
+		nft_rule(b, NFPROTO_ARP, "unseen");
+		nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, offsetof(struct arphdr, ar_op), &request,
+			sizeof(request), false);
+		nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, offsetof(struct ether_arp, arp_tpa), a->bytes, 4,
+			false);
+		nft_then(b, NF_DROP, NULL);
+		nft_rule_end(b);
+	}
 }
 
 /* Neighbour solicitations (RFC 4861, 4.3). They have no extension headers. */
 static void put_unseen_v6(struct nft_batch *b, const struct hold *h)
 {
 	uint8_t icmp = IPPROTO_ICMPV6, solicitation = ND_NEIGHBOR_SOLICIT;
+	const struct address *a;
 
 	nft_chain(b, NFPROTO_IPV6, "unseen");
-	nft_rule(b, NFPROTO_IPV6, "unseen");
-	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, offsetof(struct ip6_hdr, ip6_nxt), &icmp, 1, false);
-	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, sizeof(struct ip6_hdr), &solicitation, 1, false);
-	nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER,
-		sizeof(struct ip6_hdr) + offsetof(struct nd_neighbor_solicit, nd_ns_target),
-		h->what.address.bytes, 16, false);
-	nft_then(b, NF_DROP, NULL);
-	nft_rule_end(b);
+	for (size_t i = 0; (a = next_address(h, NFPROTO_IPV6, &i));) {
+		nft_rule(b, NFPROTO_IPV6, "unseen");
+		nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, offsetof(struct ip6_hdr, ip6_nxt), &icmp, 1,
+			false);
+		nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER, sizeof(struct ip6_hdr), &solicitation, 1, false);
+		nft_if_bytes(b, NFT_PAYLOAD_NETWORK_HEADER,
+			sizeof(struct ip6_hdr) + offsetof(struct nd_neighbor_solicit, nd_ns_target),
+			a->bytes, 16, false);
+		nft_then(b, NF_DROP, NULL);
+		nft_rule_end(b);
+	}
 }
 
 static int make_rules(struct hold *h, bool older)
@@ -180,15 +233,18 @@ static int make_rules(struct hold *h, bool older)
 	struct nft_batch b;
 
 	nft_begin(&b, &h->nft);
-	nft_table(&b, family(h));
-	nft_base_chain(&b, family(h), "arrivals", NF_INET_PRE_ROUTING, NF_IP_PRI_RAW);
-	nft_base_chain(&b, family(h), "departures", NF_INET_LOCAL_OUT, NF_IP_PRI_RAW);
-	put_hold(&b, h, older);
-	put_departures(&b, h, older);
-	if (h->what.address.family == AF_INET)
-		put_unseen_v4(&b, h);
-	else
-		put_unseen_v6(&b, h);
+	for (size_t i = 0; i < FAMILIES; i++) {
+		uint8_t f = families[i];
+
+		if (!has_table(h, f))
+			continue;
+		nft_table(&b, f);
+		nft_base_chain(&b, f, "arrivals", NF_INET_PRE_ROUTING, NF_IP_PRI_RAW);
+		nft_base_chain(&b, f, "departures", NF_INET_LOCAL_OUT, NF_IP_PRI_RAW);
+		put_hold(&b, h, f, older);
+		put_departures(&b, h, f, older);
+		(f == NFPROTO_IPV4 ? put_unseen_v4 : put_unseen_v6)(&b, h);
+	}
 	return nft_commit(&b, &h->nft);
 }
 
@@ -216,18 +272,19 @@ int hold_new(const struct reached *what, struct hold **ret, struct err *e)
 		return 0;
 	}
 	hold_free(h);
-	return err_sys(e, -r, "rules that hold packets to %s", what->address.text);
+	return err_sys(e, -r, "rules that hold packets to %s", what->addresses[0].text);
 }
 
 /* Their owner may live on in another process. */
 static void remove_rules(struct hold *h)
 {
+	static const uint8_t all[] = {NFPROTO_IPV4, NFPROTO_IPV6, NFPROTO_ARP};
 	struct nft_batch b;
 
 	nft_begin(&b, &h->nft);
-	nft_table_delete(&b, family(h));
-	if (h->what.address.family == AF_INET)
-		nft_table_delete(&b, NFPROTO_ARP);
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (has_table(h, all[i]))
+			nft_table_delete(&b, all[i]);
 	nft_commit(&b, &h->nft);
 }
 
@@ -244,9 +301,9 @@ void hold_free(struct hold *h)
 	free(h);
 }
 
-static void put_unseen(struct nft_batch *b, const struct hold *h)
+static void put_unseen(struct nft_batch *b, uint8_t f)
 {
-	if (h->what.address.family == AF_INET)
+	if (f == NFPROTO_IPV4)
 		put_rule(b, NFPROTO_ARP, "questions", NFT_JUMP, "unseen");
 	else
 		put_rule(b, NFPROTO_IPV6, "arrivals", NFT_JUMP, "unseen");
@@ -257,11 +314,15 @@ int hold_start(struct hold *h, bool unseen)
 	struct nft_batch b;
 
 	nft_begin(&b, &h->nft);
-	if (unseen) {
-		put_unseen(&b, h);
-		put_rule(&b, family(h), "departures", NFT_JUMP, "keep");
+	for (size_t i = 0; i < FAMILIES; i++) {
+		if (!has_table(h, families[i]))
+			continue;
+		if (unseen) {
+			put_unseen(&b, families[i]);
+			put_rule(&b, families[i], "departures", NFT_JUMP, "keep");
+		}
+		put_rule(&b, families[i], "arrivals", NFT_JUMP, "hold");
 	}
-	put_rule(&b, family(h), "arrivals", NFT_JUMP, "hold");
 	return nft_commit(&b, &h->nft);
 }
 
@@ -273,18 +334,28 @@ static int let_depart(struct hold *h)
 	return r < 0 ? r : queue_decide(&h->departing, NF_ACCEPT);
 }
 
+/* All that hides it goes. */
+static void flush_silence(struct nft_batch *b, uint8_t f)
+{
+	nft_flush(b, f, "departures");
+	if (f == NFPROTO_IPV4) {
+		nft_flush(b, NFPROTO_ARP, "questions");
+		nft_flush(b, NFPROTO_ARP, "replies");
+	}
+}
+
 int hold_show(struct hold *h)
 {
 	struct nft_batch b;
 	int r;
 
 	nft_begin(&b, &h->nft);
-	nft_flush(&b, family(h), "departures");
-	if (h->what.address.family == AF_INET) {
-		nft_flush(&b, NFPROTO_ARP, "questions");
-	} else {
-		nft_flush(&b, NFPROTO_IPV6, "arrivals");
-		put_rule(&b, NFPROTO_IPV6, "arrivals", NFT_JUMP, "hold");
+	for (size_t i = 0; i < FAMILIES; i++) {
+		if (!has_table(h, families[i]))
+			continue;
+		flush_silence(&b, families[i]);
+		nft_flush(&b, families[i], "arrivals");
+		put_rule(&b, families[i], "arrivals", NFT_JUMP, "hold");
 	}
 	r = nft_commit(&b, &h->nft);
 	return r < 0 ? r : let_depart(h);
@@ -295,7 +366,11 @@ int hold_silence(struct hold *h)
 	struct nft_batch b;
 
 	nft_begin(&b, &h->nft);
-	put_rule(&b, family(h), "departures", NFT_JUMP, "silence");
+	for (size_t i = 0; i < FAMILIES; i++)
+		if (has_table(h, families[i]))
+			put_rule(&b, families[i], "departures", NFT_JUMP, "silence");
+	if (h->what.own_network)
+		put_rule(&b, NFPROTO_ARP, "replies", NFT_JUMP, "mute");
 	return nft_commit(&b, &h->nft);
 }
 
@@ -342,8 +417,11 @@ int hold_end(struct hold *h)
 	if (r < 0)
 		return r;
 	nft_begin(&b, &h->nft);
-	nft_flush(&b, family(h), "arrivals");
-	nft_flush(&b, family(h), "departures");
+	for (size_t i = 0; i < FAMILIES; i++)
+		if (has_table(h, families[i])) {
+			nft_flush(&b, families[i], "arrivals");
+			flush_silence(&b, families[i]);
+		}
 	r = nft_commit(&b, &h->nft);
 	return r < 0 ? r : let_go(h, deadline, GRACE_MS);
 }

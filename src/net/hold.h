@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 /*
- * Packets to an address are kept while its container moves, instead of being delivered.
+ * Packets to a container's addresses are kept while it moves, instead of being delivered.
  *
  * A rule sends them to a queue in the kernel, so there is no packet that is both kept and delivered,
  * or neither. It applies before routing: they are kept whether this host has the address or not.
@@ -21,17 +21,18 @@
 
 struct hold;
 
-/* Makes ready; nothing is kept yet. */
+/* Makes ready, in the network that this thread is in; nothing is kept yet. @what has an address. */
 int hold_new(const struct reached *what, struct hold **ret, struct err *e);
 /* Packets that are still kept are dropped. */
 void hold_free(struct hold *h);
 
-/* From now on they are kept. @unseen: who asks who has the address gets no answer from this host, and
- * what would leave from it waits. */
+/* From now on they are kept. @unseen: who asks who has an address gets no answer from this host, and
+ * what would leave from them waits. */
 int hold_start(struct hold *h, bool unseen);
-/* It is answered for, and what waited leaves. */
+/* They are answered for, what waited leaves, and a silence ends. */
 int hold_show(struct hold *h);
-/* Nothing leaves this host from the address any more. */
+/* Nothing leaves this host from the addresses any more, and nothing at all a network of the container's
+ * own. */
 int hold_silence(struct hold *h);
 
 /* What the rules live by: they stay as long as any process keeps it open. */

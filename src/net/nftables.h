@@ -25,7 +25,7 @@ void nft_close(struct nft *n);
 
 /* A transaction: what is added to it happens at once and as a whole in nft_commit(). */
 struct nft_batch {
-	uint8_t room[8192] __attribute__((aligned(8)));
+	uint8_t room[32768] __attribute__((aligned(8)));
 	size_t len;
 	uint32_t sequence;
 	const char *table;
@@ -52,7 +52,7 @@ void nft_rule(struct nft_batch *b, uint8_t family, const char *chain);
 /* Bytes of a header, or (@negate) their absence. @base: NFT_PAYLOAD_*_HEADER. */
 void nft_if_bytes(struct nft_batch *b, unsigned base, unsigned offset, const void *bytes, size_t len,
 	bool negate);
-/* A number that the kernel keeps with a packet: NFT_META_IIF, NFT_META_MARK. */
+/* A number that the kernel keeps with a packet: NFT_META_IIF, NFT_META_OIF, NFT_META_MARK. */
 void nft_if_meta(struct nft_batch *b, unsigned key, uint32_t value);
 /* @code: NF_DROP, NFT_RETURN, or NFT_JUMP to @chain. */
 void nft_then(struct nft_batch *b, int code, const char *chain);

@@ -38,6 +38,14 @@ static bool is_address(const struct address *a, uint8_t family, const void *at)
 		memcmp(p + sizeof(mapped), a->bytes, 4) == 0;
 }
 
+static bool is_reached(const struct reached *r, const struct inet_diag_msg *m)
+{
+	for (size_t i = 0; i < r->n_addresses; i++)
+		if (is_address(&r->addresses[i], m->idiag_family, m->id.idiag_src))
+			return true;
+	return false;
+}
+
 /* Any address, but a port of the container. */
 static bool is_wide(const struct reached *r, const struct inet_diag_msg *m)
 {
@@ -49,6 +57,14 @@ static bool is_wide(const struct reached *r, const struct inet_diag_msg *m)
 		if (r->ports[i] == ntohs(m->id.idiag_sport))
 			return true;
 	return false;
+}
+
+int reached_add_address(struct reached *r, const struct address *a)
+{
+	if (r->n_addresses == REACHED_ADDRESSES)
+		return -ENOSPC;
+	r->addresses[r->n_addresses++] = *a;
+	return 0;
 }
 
 void reached_add_port(struct reached *r, uint16_t port)
@@ -65,7 +81,7 @@ static int on_socket(const struct nlmsghdr *h, void *ctx)
 
 	if (h->nlmsg_type != SOCK_DIAG_BY_FAMILY || mnl_nlmsg_get_payload_len(h) < sizeof(*m))
 		return MNL_CB_OK;
-	bound = is_address(&l->r->address, m->idiag_family, m->id.idiag_src);
+	bound = is_reached(l->r, m);
 	wide = is_wide(l->r, m);
 	if (l->protocol == IPPROTO_UDP && (bound || wide))
 		l->ret->datagram_bytes += m->idiag_rqueue;
@@ -110,8 +126,7 @@ int sockets_look(const struct reached *of, struct sockets *ret)
 	for (int i = 0; r == 0 && i < 4; i++) {
 		struct looking l = {.r = of, .protocol = protocols[i / 2], .ret = ret};
 
-		if (of->address.family == AF_INET || families[i % 2] == AF_INET6)
-			r = look(s, families[i % 2], &l);
+		r = look(s, families[i % 2], &l);
 	}
 	if (s)
 		mnl_socket_close(s);

@@ -3,28 +3,35 @@
 
 #include "net/address.h"
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /*
- * What waits in the sockets of the container that an address reaches (sock_diag(7)): those that are
- * bound to it, and those bound to any address at one of the container's ports.
+ * What waits in the sockets of the container that its addresses reach (sock_diag(7)): those that are
+ * bound to one, and those bound to any address at one of the container's ports.
  */
 
 #define SOCKETS_PORTS_MAX 256
+#define REACHED_ADDRESSES 4
 
 struct reached {
-	struct address address;
+	struct address addresses[REACHED_ADDRESSES];
+	size_t n_addresses;
+	bool own_network; /* nobody else is in that network */
 	uint16_t ports[SOCKETS_PORTS_MAX];
 	size_t n_ports;
 };
 
+/* Another address; -ENOSPC when there are too many. */
+int reached_add_address(struct reached *r, const struct address *a);
 /* Another port; too many are not looked at. */
 void reached_add_port(struct reached *r, uint16_t port);
 
 struct sockets {
 	uint64_t datagram_bytes; /* in receive queues of UDP sockets */
 	unsigned accepting;	 /* connections that no accept() has taken yet */
-	unsigned connections;	 /* TCP connections of that very address */
+	unsigned connections;	 /* TCP connections of these very addresses */
 };
 
 /* 0 or -errno. */

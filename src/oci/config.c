@@ -15,6 +15,8 @@ void oci_config_done(struct oci_config *c)
 	free(c->bind_sources);
 	free(c->rootfs);
 	free(c->address);
+	free(c->netns);
+	free(c->network);
 	free(c->criu_config);
 	*c = OCI_CONFIG_INIT;
 }
@@ -44,7 +46,7 @@ static int read_rootfs(const json_t *root, const char *bundle, struct oci_config
 	return c->rootfs ? 0 : err_sys(e, ENOMEM, "config.json");
 }
 
-static bool has_own_network(const json_t *root)
+static void read_network_namespace(const json_t *root, struct oci_config *c)
 {
 	const json_t *list = json_object_get(json_object_get(root, "linux"), "namespaces"), *ns;
 	size_t i;
@@ -52,10 +54,12 @@ static bool has_own_network(const json_t *root)
 	json_array_foreach((json_t *)list, i, ns) {
 		const char *type = json_string_value(json_object_get(ns, "type"));
 
-		if (type && strcmp(type, "network") == 0)
-			return true;
+		if (type && strcmp(type, "network") == 0) {
+			c->own_network = true;
+			c->netns = copy_string(json_object_get(ns, "path"));
+			return;
+		}
 	}
-	return false;
 }
 
 static bool is_bind(const json_t *mount)
@@ -107,9 +111,10 @@ int oci_config_parse(const char *text, size_t len, const char *bundle, struct oc
 	}
 	annotations = json_object_get(root, "annotations");
 	ret->address = copy_string(json_object_get(annotations, OCI_ANNOTATION_ADDRESS));
+	ret->network = copy_string(json_object_get(annotations, OCI_ANNOTATION_NETWORK));
 	ret->criu_config = copy_string(json_object_get(annotations, OCI_ANNOTATION_CRIU));
 	ret->terminal = json_is_true(json_object_get(json_object_get(root, "process"), "terminal"));
-	ret->own_network = has_own_network(root);
+	read_network_namespace(root, ret);
 	r = read_rootfs(root, bundle, ret, e);
 	if (r == 0)
 		r = read_mounts(root, ret, e);

@@ -11,12 +11,15 @@
 #define OCI_CONFIG_MAX (256u * 1024)
 
 #define OCI_ANNOTATION_ADDRESS "org.godwit.address"
+#define OCI_ANNOTATION_NETWORK "org.godwit.network"
 #define OCI_ANNOTATION_CRIU "org.criu.config"
 
 struct oci_config {
 	char *rootfs;	   /* absolute */
 	bool terminal;
 	bool own_network;  /* a network namespace of its own */
+	char *netns;	   /* the path of that, or NULL: runc makes one */
+	char *network;	   /* annotation org.godwit.network, or NULL */
 	char *address;	   /* annotation org.godwit.address, or NULL */
 	char *criu_config; /* annotation org.criu.config, or NULL; may be "" */
 	char **bind_sources; /* host paths that its bind mounts need */

@@ -72,7 +72,7 @@ static struct net net_new(const char *address)
 	raise_loopback();
 	assert_int_equal(address_parse(address, &n.a, &e), 0);
 	assert_int_equal(address_add(&n.a), 0);
-	n.reached.address = n.a;
+	reached_add_address(&n.reached, &n.a);
 	n.server = socket(n.a.family, SOCK_DGRAM, 0);
 	n.client = socket(n.a.family, SOCK_DGRAM, 0);
 	at = endpoint(&n.a, PORT, &len);

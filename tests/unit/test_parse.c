@@ -5,11 +5,13 @@
 #include "check/check.h"
 #include "cli/settings.h"
 #include "net/address.h"
+#include "net/network.h"
 #include "oci/config.h"
 #include "oci/runc.h"
 #include "report/report.h"
 #include "sync/digest.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <jansson.h>
 #include <netinet/in.h>
@@ -105,6 +107,50 @@ static struct listener udp(uint16_t port, uint8_t last)
 	if (last)
 		memcpy(l.address + 12, (uint8_t[]){10, 0, 0, last}, 4);
 	return l;
+}
+
+static void networks_are_parsed_strictly(void **state)
+{
+	static const char good[] = "veth eth0 br0 mac 02:10:00:00:01:01 mtu 1400 address 10.10.0.101/24 "
+				   "address fd10::101/64 route default via 10.10.0.1 "
+				   "route fd20::/32 via fd10::1";
+	static const char *const bad[] = {"", "veth", "vlan eth0 br0 mac 02:10:00:00:01:01 address 10.0.0.1/8",
+		"veth eth0 br0 address 10.0.0.1/8", "veth eth0 br0 mac 02:10:00:00:01:01",
+		"veth eth0 ../br0 mac 02:10:00:00:01:01 address 10.0.0.1/8",
+		"veth eth0 interfacenametoolong mac 02:10:00:00:01:01 address 10.0.0.1/8",
+		"veth eth0 br0 mac 03:10:00:00:01:01 address 10.0.0.1/8",
+		"veth eth0 br0 mac 02:10:00:00:01:01 address 10.0.0.1/33",
+		"veth eth0 br0 mac 02:10:00:00:01:01 address 10.0.0.1/8 route default",
+		"veth eth0 br0 mac 02:10:00:00:01:01 address 10.0.0.1/8 route fd20::/32 via 10.0.0.2",
+		"veth eth0 br0 mac 02:10:00:00:01:01 address 10.0.0.1/8 mtu 0",
+		"veth eth0 br0 mac 02:10:00:00:01:01 address 10.0.0.1/8 gateway 10.0.0.2"};
+	struct network n;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(network_parse(good, &n, &e), 0);
+	assert_int_equal(n.kind, NETWORK_VETH);
+	assert_int_equal(n.mtu, 1400);
+	assert_int_equal(n.n_addresses, 2);
+	assert_string_equal(n.addresses[1].interface, "eth0");
+	assert_int_equal(n.routes[0].prefix, 0);
+	assert_int_equal(n.routes[1].prefix, 32);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		e = ERR_INIT;
+		assert_true(network_parse(bad[i], &n, &e) < 0);
+		assert_true(e.class == ERR_REFUSED && e.remedy[0]);
+	}
+}
+
+static void a_link_s_address_is_made_of_its_hardware_address(void **state)
+{
+	struct network n = {.mac = {0x02, 0x10, 0, 0, 0x01, 0x01}};
+	struct address a = network_link_local(&n);
+	uint8_t expected[16];
+
+	(void)state;
+	inet_pton(AF_INET6, "fe80::10:ff:fe00:101", expected);
+	assert_memory_equal(a.bytes, expected, 16);
 }
 
 static void sockets_collide_on_the_same_or_any_address(void **state)
@@ -292,6 +338,8 @@ int main(void)
 		cmocka_unit_test(container_names_can_not_be_paths_or_options),
 		cmocka_unit_test(versions_are_compared_as_numbers),
 		cmocka_unit_test(addresses_are_parsed_strictly),
+		cmocka_unit_test(networks_are_parsed_strictly),
+		cmocka_unit_test(a_link_s_address_is_made_of_its_hardware_address),
 		cmocka_unit_test(sockets_collide_on_the_same_or_any_address),
 		cmocka_unit_test(a_digest_sees_every_change_but_times),
 		cmocka_unit_test(verdicts_count_as_their_worst),
