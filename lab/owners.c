@@ -4,9 +4,12 @@
  *
  *   owners INTERFACE ADDRESS [EVERY]
  *
- * Until SIGTERM: one line for each, "SECONDS HARDWARE-ADDRESS answer|announcement|question": a host that
- * asks with the address as its own counts too. With EVERY it also asks who has it, every so many
- * milliseconds, so that whoever would answer does.
+ * Until SIGTERM: one line for each, "SECONDS HARDWARE-ADDRESS answer|again|announcement|question": a host
+ * that asks with the address as its own counts too. With EVERY it also asks who has it, every so many
+ * milliseconds, so that whoever would answer does. Each question comes from another address, as one of
+ * many askers, by which an answer is known to be to it: "again" is a second answer to one question at about
+ * the same time, which comes of two owners, also when they have the same hardware address. (One that waits
+ * in a tunnel while the address moves can rightly be answered twice.)
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -30,6 +33,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#define ASKERS 100
+#define FIRST_ASKER 120 /* the last byte of its address */
+#define SAME_TIME_MS 20 /* shorter than any move */
+
 static volatile sig_atomic_t ended;
 
 static void on_signal(int sig)
@@ -43,7 +50,45 @@ struct watch {
 	bool v6;
 	uint8_t address[16], mac[ETH_ALEN];
 	uint8_t self[16]; /* who asks */
+	unsigned asked;
+	bool answered[ASKERS];
+	int64_t asked_at[ASKERS]; /* ms */
 };
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static size_t last_byte(const struct watch *w)
+{
+	return w->v6 ? 15 : 3;
+}
+
+static void next_asker(struct watch *w)
+{
+	unsigned n = w->asked++ % ASKERS;
+
+	w->self[last_byte(w)] = (uint8_t)(FIRST_ASKER + n);
+	w->answered[n] = false;
+	w->asked_at[n] = now_ms();
+}
+
+/* @to: who is answered. */
+static const char *answer(struct watch *w, const uint8_t *to)
+{
+	unsigned n = to[last_byte(w)] - FIRST_ASKER;
+	bool again;
+
+	if (n >= ASKERS || w->asked == 0)
+		return "answer";
+	again = w->answered[n] && now_ms() - w->asked_at[n] < SAME_TIME_MS;
+	w->answered[n] = true;
+	return again ? "again" : "answer";
+}
 
 static void say(const uint8_t mac[static ETH_ALEN], const char *what)
 {
@@ -55,7 +100,7 @@ static void say(const uint8_t mac[static ETH_ALEN], const char *what)
 	fflush(stdout);
 }
 
-static void take_arp(const struct watch *w, const uint8_t *p, size_t len)
+static void take_arp(struct watch *w, const uint8_t *p, size_t len)
 {
 	struct ether_arp a;
 
@@ -67,11 +112,11 @@ static void take_arp(const struct watch *w, const uint8_t *p, size_t len)
 	if (memcmp(a.arp_spa, a.arp_tpa, 4) == 0)
 		say(a.arp_sha, "announcement");
 	else
-		say(a.arp_sha, ntohs(a.ea_hdr.ar_op) == ARPOP_REPLY ? "answer" : "question");
+		say(a.arp_sha, ntohs(a.ea_hdr.ar_op) == ARPOP_REPLY ? answer(w, a.arp_tpa) : "question");
 }
 
 /* RFC 4861, 4.4. Solicited ones are answers. */
-static void take_nd(const struct watch *w, const uint8_t *p, size_t len)
+static void take_nd(struct watch *w, const uint8_t *p, size_t len)
 {
 	struct nd_neighbor_advert na;
 	const struct ether_header *eth = (const void *)p;
@@ -82,7 +127,10 @@ static void take_nd(const struct watch *w, const uint8_t *p, size_t len)
 	if (p[ETH_HLEN + offsetof(struct ip6_hdr, ip6_nxt)] != IPPROTO_ICMPV6 ||
 		na.nd_na_type != ND_NEIGHBOR_ADVERT || memcmp(&na.nd_na_target, w->address, 16) != 0)
 		return;
-	say(eth->ether_shost, na.nd_na_flags_reserved & ND_NA_FLAG_SOLICITED ? "answer" : "announcement");
+	if (na.nd_na_flags_reserved & ND_NA_FLAG_SOLICITED)
+		say(eth->ether_shost, answer(w, p + ETH_HLEN + offsetof(struct ip6_hdr, ip6_dst)));
+	else
+		say(eth->ether_shost, "announcement");
 }
 
 static void send_frame(const struct watch *w, const void *frame, size_t len)
@@ -195,15 +243,7 @@ static int watch_init(struct watch *w, const char *interface, const char *addres
 	return know_self(w, interface);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-static void take_frames(const struct watch *w)
+static void take_frames(struct watch *w)
 {
 	uint8_t frame[2048];
 
@@ -232,6 +272,7 @@ int main(int argc, char **argv)
 		int64_t left = next - now_ms();
 
 		if (every && left <= 0) {
+			next_asker(&w);
 			(w.v6 ? ask_v6 : ask_v4)(&w);
 			next += every;
 		} else if (poll(&p, 1, every ? (int)left : -1) > 0) {

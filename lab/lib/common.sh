@@ -14,6 +14,10 @@ FLOATING=$LAN.100
 # The LAN has a second family: the same hosts at fd10::N.
 LAN6=fd10::
 FLOATING6=${LAN6}100
+# A container with a network of its own is there.
+OWN=$LAN.101
+OWN6=${LAN6}101
+OWN_MAC=02:10:00:00:01:01
 ECHO_PORT=7000
 GAME_PORT=26000
 

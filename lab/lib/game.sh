@@ -100,6 +100,10 @@ workload_bundle() {
 		tiny_rootfs
 		bundle echo6 "$STATE/tiny" "/run /tmp" "$FLOATING6/64 dev br0" /echo "$FLOATING6" "$ECHO_PORT" "$@"
 		;;
+	echo-own)
+		tiny_rootfs
+		bundle echo-own "$STATE/tiny" "/run /tmp" "" /echo :: "$ECHO_PORT" "$@"
+		;;
 	checker | mem | bigtmpfs)
 		tiny_rootfs
 		[ "$name" != checker ] || local BUNDLE_EDIT=${BUNDLE_EDIT:-$CHECKER_EDIT}
@@ -114,7 +118,7 @@ workload_bundle() {
 		bundle redis-net "$STATE/redis" "/run /tmp" "$FLOATING/24 dev br0" /usr/bin/redis-server \
 			--bind "$FLOATING" --protected-mode no --save "" --enable-debug-command yes "$@"
 		;;
-	*) die "no workload \"$name\"; there are: checker, mem, bigtmpfs, redis, redis-net, echo, echo6, ddnet" ;;
+	*) die "no workload \"$name\"; there are: checker, mem, bigtmpfs, redis, redis-net, echo, echo6, echo-own, ddnet" ;;
 	esac
 }
 
@@ -140,6 +144,7 @@ container_start() {
 container_stop() {
 	local address
 	in_host "$1" runc delete --force "$2" 2>/dev/null || :
+	in_host "$1" ip netns del "$2" 2>/dev/null || :
 	address=$(container_address "$1" "$2")
 	[ -z "$address" ] || in_host "$1" ip addr del "$address" dev br0 2>/dev/null || :
 }
@@ -165,18 +170,33 @@ game_start() {
 	wait_for 20 game_answers || die "the game does not answer at $FLOATING:$GAME_PORT"
 }
 
-# workload_start [--floating] SITE NAME ARGS...
+# workload_listens SITE NAME
+workload_listens() {
+	local pid
+	pid=$(in_host "$1" runc state "$2" | jq -r .pid)
+	in_host "$1" nsenter -t "$pid" -n ss -Hltn "sport = :$ECHO_PORT" | grep -q .
+}
+
+# workload_start [--floating | --own veth|macvlan] SITE NAME ARGS...
 workload_start() {
-	local address=
-	if [ "$1" = --floating ]; then
-		address="$FLOATING/24 dev br0"
-		shift
-	fi
+	local address= own= site
+	case $1 in
+	--floating) address="$FLOATING/24 dev br0" && shift ;;
+	--own) own=$2 && shift 2 ;;
+	esac
 	need_site "$1"
+	if [ -n "$own" ]; then
+		local BUNDLE_EDIT
+		BUNDLE_EDIT=".annotations[\"org.godwit.network\"] = \"$(own_network "$own")\"
+			| .linux.namespaces += [{type: \"network\", path: \"/run/netns/$2\"}]"
+		[ "$own" = veth ] || for site in $(sites); do
+			card_up "$site"
+		done
+		own_network_up "$1" "$2" "$own"
+	fi
 	workload_bundle "$address" "${@:2}"
 	container_start "$1" "$2"
-	[[ $2 != echo* ]] || wait_for 20 in_host "$1" sh -c "ss -Hltn sport = :$ECHO_PORT | grep -q ." ||
-		die "$2 does not listen at $1"
+	[[ $2 != echo* ]] || wait_for 20 workload_listens "$1" "$2" || die "$2 does not listen at $1"
 }
 
 # The workloads check themselves and say so in /run/status of their own root; ddnet listens.

@@ -92,6 +92,44 @@ player_net_up() {
 	in_host player ip addr add "${LAN6}50/64" dev eth0 nodad
 }
 
+# card_up SITE: a network card nic0 that is plugged into the LAN, as a macvlan needs one. It doesn't answer
+# for the host's other addresses (arp_ignore).
+card_up() {
+	in_host "$1" sh -e <<-'E'
+		[ ! -e /sys/class/net/nic0 ] || exit 0
+		ip link add nic0 type veth peer name nic0-lan
+		echo 1 >/proc/sys/net/ipv4/conf/nic0/arp_ignore
+		ip link set nic0-lan master br0 up
+		ip link set nic0 up
+	E
+}
+
+# own_network KIND: what a container's own network is, for its annotation.
+own_network() {
+	local parent=br0
+	[ "$1" = veth ] || parent=nic0
+	echo "$1 eth0 $parent mac $OWN_MAC address $OWN/24 address $OWN6/64 \
+route default via $LAN.1 route default via ${LAN6}1"
+}
+
+# own_network_up SITE NAME KIND: made as an administrator would.
+own_network_up() {
+	local link="link add link nic0 name eth0 netns $2 address $OWN_MAC type macvlan mode bridge"
+	[ "$3" = macvlan ] ||
+		link="link add veth-$2 type veth peer name eth0 netns $2 address $OWN_MAC"
+	in_host "$1" sh -e <<-E
+		ip netns add $2
+		ip $link
+		[ $3 = macvlan ] || ip link set veth-$2 master br0 up
+		ip -n $2 link set lo up
+		ip -n $2 link set eth0 up
+		ip -n $2 addr add $OWN/24 dev eth0
+		ip -n $2 addr add $OWN6/64 dev eth0 nodad
+		ip -n $2 route add default via $LAN.1
+		ip -n $2 route add default via ${LAN6}1
+	E
+}
+
 # link SITE [--delay MS] [--jitter MS] [--loss PERCENT] [--rate MBIT] | --clear: both directions,
 # each for itself; what isn't named is as it was made.
 link_set() {

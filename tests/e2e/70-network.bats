@@ -2,21 +2,19 @@
 # The address moves with the server, and nothing that was sent to it is lost.
 
 load helpers
+load traffic
 
 ROUNDS=${GODWIT_TEST_ROUNDS:-5}
 V4=10.10.0.100
 V6=fd10::100
 
 setup() {
-	site=strasbourg
-	migrations=0
+	traffic_setup
 }
 
 teardown() {
-	local name s
-	for name in $(cd "$BATS_TEST_TMPDIR" && ls -- *.pid 2>/dev/null); do
-		stop "${name%.pid}" >/dev/null || :
-	done
+	local s
+	stop_all
 	lab link tuebingen --clear
 	lab player stop
 	for s in strasbourg tuebingen; do
@@ -27,48 +25,11 @@ teardown() {
 	done
 }
 
-# start NAME COMMAND...: something on the player's machine that tells at its end what it saw.
-start() {
-	local name=$1
-	shift
-	"$LAB" "$@" >"$BATS_TEST_TMPDIR/$name.out" 2>&1 3>&- &
-	echo $! >"$BATS_TEST_TMPDIR/$name.pid"
-}
-
-# stop NAME: ends it, and prints that.
-stop() {
-	local pid
-	pid=$(cat "$BATS_TEST_TMPDIR/$1.pid")
-	rm "$BATS_TEST_TMPDIR/$1.pid"
-	kill "$pid" 2>/dev/null || :
-	wait "$pid" || :
-	cat "$BATS_TEST_TMPDIR/$1.out"
-}
-
-# move NAME OPTIONS...: to the other site.
-move() {
-	local to name=$1
-	shift
-	to=$(other_site "$site")
-	migrate "$site" "$to" "$name" --json "$@"
-	[ "$status" = 0 ] || { echo "$output"; return 1; }
-	report=$(jq -sc 'map(select(.event == "report")) | .[0]' <<<"$output")
-	site=$to
-	migrations=$((migrations + 1))
-}
-
 to_and_fro() {
 	local i
 	for ((i = 0; i < 2 * ROUNDS; i++)); do
 		move "$@"
 	done
-}
-
-# nothing_lost JSON: not one datagram, in neither direction, and all in order.
-nothing_lost() {
-	echo "$1"
-	jq -e '.sent > 1000 and .answered == .sent and .lost_there + .lost_back + .twice + .late_there +
-		.late_back == 0' <<<"$1"
 }
 
 # one_owner FILE: whoever says that it has the address is another one exactly once a migration.
