@@ -277,6 +277,13 @@ int arrival_settle(struct arrival *a, struct err *e)
 	return a->settled ? 0 : wait_for(a, a->event, e);
 }
 
+struct hold_stats arrival_stats(const struct arrival *a)
+{
+	_cleanup_netns_ int back = -1;
+
+	return home_enter(&a->home, &back) == 0 ? hold_stats(a->hold) : (struct hold_stats){0};
+}
+
 int arrival_announce(struct arrival *a, struct err *e)
 {
 	int r = 0;

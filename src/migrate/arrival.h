@@ -71,6 +71,8 @@ void arrival_deliver(struct arrival *a);
 
 /* Waits until it has got what came here meanwhile. */
 int arrival_settle(struct arrival *a, struct err *e);
+/* What of that was held. */
+struct hold_stats arrival_stats(const struct arrival *a);
 /* Waits until all has been announced. */
 int arrival_announce(struct arrival *a, struct err *e);
 

@@ -706,7 +706,7 @@ static int run_commit(void *ctx, struct err *e)
 static int send_drained(struct target *t, struct err *e)
 {
 	struct pager_stats s = pager_stats(t->pager);
-	struct hold_stats packets = hold_stats(t->arrival.hold);
+	struct hold_stats packets = arrival_stats(&t->arrival);
 	struct msg_drained m = {
 		.pages = s.pages,
 		.zero_pages = s.zero_pages,
