@@ -189,7 +189,6 @@ static void settle(struct arrival *a)
 	if (a->hold && home_enter(&a->home, &back) == 0)
 		hold_end(a->hold);
 	a->settled = true;
-	eventfd_write(a->event, 1);
 }
 
 int arrival_message(struct arrival *a, const struct msg *m, struct err *e)
@@ -199,7 +198,9 @@ int arrival_message(struct arrival *a, const struct msg *m, struct err *e)
 	if (!has_address(a) || (m->type == MSG_HELD_END && !a->running))
 		return err_set(e, ERR_PEER, EPROTO, "%s out of order", msg_name(m->type));
 	if (m->type == MSG_HELD_END) {
+		a->held_end = true;
 		settle(a);
+		eventfd_write(a->event, 1);
 		return 0;
 	}
 	for (size_t i = 0; i < m->body.held.packets.n; i++)
@@ -274,7 +275,11 @@ static int wait_for(struct arrival *a, int fd, struct err *e)
 
 int arrival_settle(struct arrival *a, struct err *e)
 {
-	return a->settled ? 0 : wait_for(a, a->event, e);
+	int r = has_address(a) && !a->held_end ? wait_for(a, a->event, e) : 0;
+
+	if (r == 0)
+		settle(a);
+	return r;
 }
 
 struct hold_stats arrival_stats(const struct arrival *a)

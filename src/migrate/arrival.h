@@ -28,9 +28,9 @@ struct arrival {
 	struct hold *hold; /* owned; NULL: nothing is held here */
 	struct waiter *waiter; /* borrowed, from the announcement on */
 	int injectors[2], timer; /* owned; for IPv4, for IPv6 */
-	int event;	       /* owned: settled */
+	int event;	       /* owned: HELD_END came */
 	struct buf kept;       /* owned: what the source has held, until the container runs */
-	bool running, settled, shown;
+	bool running, held_end, settled, shown;
 	unsigned announcements;
 	uint64_t announced_at;
 	uint64_t delivered, overflow;
@@ -69,7 +69,7 @@ int arrival_show(struct arrival *a, struct waiter *w, struct err *e);
 /* It runs: it gets what the source has held. */
 void arrival_deliver(struct arrival *a);
 
-/* Waits until it has got what came here meanwhile. */
+/* Waits until it has got what the source has held, and what came here meanwhile. */
 int arrival_settle(struct arrival *a, struct err *e);
 /* What of that was held. */
 struct hold_stats arrival_stats(const struct arrival *a);

@@ -175,28 +175,32 @@ int departure_forward(struct departure *d, struct waiter *w, struct channel *con
 {
 	int r;
 
+	d->control = control;
 	if (!d->hold)
 		return 0;
 	d->waiter = w;
-	d->control = control;
 	r = on_packets(d, e);
 	return r < 0 ? r : waiter_add(w, hold_fd(d->hold), on_packets, d);
 }
 
+static int send_end(struct departure *d, struct err *e)
+{
+	return channel_send(d->control, MSG_HELD_END, NULL, deadline_in_ms(SEND_MS), e);
+}
+
 static int on_quiet(void *ctx, struct err *e)
 {
-	struct departure *d = ctx;
-	int r = channel_send(d->control, MSG_HELD_END, NULL, deadline_in_ms(SEND_MS), e);
+	int r = send_end(ctx, e);
 
 	return r < 0 ? r : 1;
 }
 
 int departure_running(struct departure *d, struct err *e)
 {
-	int r = 0;
+	int r;
 
 	if (!d->hold)
-		return 0;
+		return departure_has_address(d) ? send_end(d, e) : 0;
 	/* What came until now counts as held, what comes from now on as forwarded. */
 	r = on_packets(d, e);
 	d->running_at = clock_now();
