@@ -274,7 +274,8 @@ int main(int argc, char **argv)
 		if (every && left <= 0) {
 			next_asker(&w);
 			(w.v6 ? ask_v6 : ask_v4)(&w);
-			next += every;
+			/* Never two at once to catch up: each has an asker of its own for a while. */
+			next = now_ms() + every;
 		} else if (poll(&p, 1, every ? (int)left : -1) > 0) {
 			take_frames(&w);
 		}
