@@ -244,8 +244,6 @@ int departure_finish(struct departure *d, struct err *e)
 
 static void return_home(struct departure *d)
 {
-	if (d->hold)
-		hold_show(d->hold);
 	if (home_furnish(&d->home, NULL) == 0)
 		home_announce(&d->home);
 }
@@ -257,6 +255,9 @@ void departure_revoke(struct departure *d)
 		waiter_remove(d->waiter, d->timer);
 	}
 	d->waiter = NULL;
+	/* Before it runs: it answers at once what was held. */
+	if (d->hold)
+		hold_show(d->hold);
 	floating_revoke(&d->floating);
 	if (d->home.is_set)
 		return_home(d);
