@@ -49,6 +49,7 @@
 #define REGIONS 8
 #define OPERATIONS_PER_PASS 20
 #define CALM_PASSES 4 /* of a large arena, all but one */
+#define JOINED_TRIES 200
 #define FREED (1u << 31) /* of a version: or zero, as MADV_FREE may have it */
 #define FILE_OWNER 0xffffu
 #define FILE_PATH "/run/checker.file"
@@ -435,6 +436,21 @@ static void do_free(struct arena *a)
 	write_page(a, r, first);
 }
 
+/* A region that was unmapped in part and mapped again is in two for a moment if a tracker looked just
+ * then, and the kernel doesn't move two at once (docs/CORRECTNESS.md). */
+static uint8_t *remap(uint8_t *p, size_t old_len, size_t len, int flags, uint8_t *to)
+{
+	uint8_t *now;
+
+	for (unsigned i = 0; i < JOINED_TRIES; i++) {
+		now = mremap(p, old_len, len, flags, to);
+		if (now != MAP_FAILED || errno != EFAULT)
+			break;
+		nap(10000);
+	}
+	return now;
+}
+
 /* Onto other pages at addresses that were in use. */
 static void do_move(struct arena *a)
 {
@@ -444,7 +460,7 @@ static void do_move(struct arena *a)
 
 	memset(junk, 0x5a, len);
 	nap(2000);
-	r->p = mremap(r->p, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, junk);
+	r->p = remap(r->p, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, junk);
 	must(r->p == junk, "mremap");
 }
 
@@ -458,16 +474,17 @@ static void do_swap(struct arena *a)
 	if (n1 != n2)
 		return;
 	/* Neither place may be free in between: another thread could be given it. */
-	away = mremap(p1, n1, n1, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
+	away = remap(p1, n1, n1, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
 	must(away != MAP_FAILED, "mremap");
-	two->p = mremap(p2, n2, n2, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, p1);
-	one->p = mremap(away, n1, n1, MREMAP_MAYMOVE | MREMAP_FIXED, p2);
+	two->p = remap(p2, n2, n2, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, p1);
+	one->p = remap(away, n1, n1, MREMAP_MAYMOVE | MREMAP_FIXED, p2);
 	must(two->p == p1 && one->p == p2, "mremap");
 }
 
 static void resize(struct arena *a, struct region *r, uint32_t pages)
 {
-	uint8_t *p = mremap(r->p, (size_t)r->pages * PAGE, (size_t)pages * PAGE, MREMAP_MAYMOVE);
+	uint8_t *p = remap(r->p, (size_t)r->pages * PAGE, (size_t)pages * PAGE, MREMAP_MAYMOVE,
+		NULL);
 
 	must(p != MAP_FAILED, "mremap");
 	r->p = p;
@@ -516,7 +533,7 @@ static void do_leave_behind(struct arena *a)
 {
 	struct region *r = region_of(a, ANONYMOUS);
 	size_t len = (size_t)r->pages * PAGE;
-	uint8_t *p = mremap(r->p, len, len, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL), *old = r->p;
+	uint8_t *p = remap(r->p, len, len, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL), *old = r->p;
 
 	must(p != MAP_FAILED, "MREMAP_DONTUNMAP");
 	for (size_t i = 0; i < len; i += PAGE)
@@ -525,7 +542,7 @@ static void do_leave_behind(struct arena *a)
 	r->p = p;
 	if (random_below(a, 2)) {
 		/* Back to where it was. */
-		r->p = mremap(p, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, old);
+		r->p = remap(p, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, old);
 		must(r->p == old, "mremap");
 	} else {
 		munmap(old, len);
