@@ -40,15 +40,18 @@ static const char *next_flag(const char *p, const char *ignored)
 
 static bool same_flags(const char *a, const char *b)
 {
+	size_t len;
+
 	for (;;) {
 		a = next_flag(a, passing);
 		b = next_flag(b, passing);
 		if (!a || !b)
 			return !a && !b;
-		if (strncmp(a, b, 2) != 0)
+		len = strcspn(a, " \n");
+		if (len != strcspn(b, " \n") || strncmp(a, b, len) != 0)
 			return false;
-		a += 2;
-		b += 2;
+		a += len;
+		b += len;
 	}
 }
 
