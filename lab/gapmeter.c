@@ -13,6 +13,8 @@
  * big-endian word of flags and length and a big-endian sequence number; the flag 0x00100000
  * marks the unreliable stream (one packet a frame), which counts by one a packet.
  */
+#include "tool.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/if_packet.h>
@@ -39,20 +41,9 @@ struct record {
 	uint16_t bytes;
 };
 
-static volatile sig_atomic_t ended;
-
-static void on_signal(int sig)
-{
-	(void)sig;
-	ended = 1;
-}
-
 static uint64_t wall(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+	return clock_ns(CLOCK_REALTIME);
 }
 
 static int parse(const uint8_t *p, size_t len, uint32_t server, uint16_t port, struct record *r)

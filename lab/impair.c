@@ -4,6 +4,8 @@
  * and loses frames, in both directions, without reordering. For kernels without netem.
  */
 #define _GNU_SOURCE
+#include "tool.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/if_packet.h>
@@ -36,20 +38,9 @@ struct direction {
 	uint64_t passed, lost, overflowed;
 };
 
-static volatile sig_atomic_t ended;
-
-static void on_signal(int sig)
-{
-	(void)sig;
-	ended = 1;
-}
-
 static uint64_t now(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+	return clock_ns(CLOCK_MONOTONIC);
 }
 
 static int open_port(const char *name)

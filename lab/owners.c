@@ -12,6 +12,8 @@
  * in a tunnel while the address moves can rightly be answered twice.)
  */
 #define _GNU_SOURCE
+#include "tool.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/if_packet.h>
@@ -37,14 +39,6 @@
 #define FIRST_ASKER 120 /* the last byte of its address */
 #define SAME_TIME_MS 20 /* shorter than any move */
 
-static volatile sig_atomic_t ended;
-
-static void on_signal(int sig)
-{
-	(void)sig;
-	ended = 1;
-}
-
 struct watch {
 	int fd, index;
 	bool v6;
@@ -57,10 +51,7 @@ struct watch {
 
 static int64_t now_ms(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+	return (int64_t)(clock_ns(CLOCK_MONOTONIC) / 1000000);
 }
 
 static size_t last_byte(const struct watch *w)

@@ -7,6 +7,8 @@
  *   peer idle ADDRESS PORT             a connection that says something every two seconds, until SIGTERM
  */
 #define _GNU_SOURCE
+#include "tool.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -26,20 +28,9 @@
 #define STALLS 256
 #define SEQUENCES (1u << 22)
 
-static volatile sig_atomic_t ended;
-
-static void on_signal(int sig)
-{
-	(void)sig;
-	ended = 1;
-}
-
 static uint64_t now(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+	return clock_ns(CLOCK_MONOTONIC);
 }
 
 static int fail(const char *what)

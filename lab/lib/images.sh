@@ -97,15 +97,16 @@ fill_data() {
 
 # Small C programs of the lab itself, and workloads, built when their source is newer.
 build_tools() {
-	local src name out flags headers=("$LAB"/workloads/*.h)
+	local src name out flags newest
 	mkdir -p "$TOOLS"
+	newest=$(find "$LAB" -name '*.h' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-)
 	for src in "$LAB"/*.c "$LAB"/workloads/*.c; do
 		[ -e "$src" ] || continue
 		name=$(basename "$src" .c)
 		out=$TOOLS/$name
 		flags=
 		case $src in */workloads/*) flags=-static ;; esac
-		[ -n "$(find "$out" -newer "$src" -newer "${headers[0]}" 2>/dev/null)" ] || cc -std=gnu17 -O2 -g -Wall -Wextra $flags -pthread \
+		[ -n "$(find "$out" -newer "$src" -newer "$newest" 2>/dev/null)" ] || cc -std=gnu17 -O2 -g -Wall -Wextra $flags -pthread \
 			-o "$out" "$src" || die "building $name failed"
 	done
 }

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "kernel/status.h"
 #include "kernel/uffd.h"
 #include "mem/tracker.h"
 #include "net/address.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
 #include "check/check.h"
+#include "kernel/status.h"
 #include "oci/cgroup.h"
 
 #include <errno.h>
@@ -49,17 +50,8 @@ void host_facts_read(struct host_facts *f)
 static uint64_t anonymous_bytes(pid_t pid)
 {
 	_cleanup_free_ char *text = NULL;
-	unsigned long long kb = 0;
-	char path[64];
-	const char *p;
 
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	if (file_read(path, PROC_MAX, &text, NULL) < 0)
-		return 0;
-	p = strstr(text, "\nRssAnon:");
-	if (p && sscanf(p, "\nRssAnon: %llu", &kb) != 1)
-		kb = 0;
-	return kb * 1024;
+	return status_read(pid, &text) < 0 ? 0 : status_bytes(text, "\nRssAnon:");
 }
 
 /* A lock of one of these processes in /proc/locks: "1: POSIX  ADVISORY  WRITE PID ...". The

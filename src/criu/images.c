@@ -101,15 +101,21 @@ static int next_entry(struct image_cursor *c, struct entry *ret)
 	return r < 0 ? r : 1;
 }
 
-int pagemap_image_parse(const void *data, size_t len, struct ranges *ret)
+/* Adds the pages that an image tells of, all or the lazy ones. */
+static int collect(const void *data, size_t len, bool all, struct ranges *ret)
 {
 	struct image_cursor c;
 	struct entry entry;
 	int r = open_image(data, len, &c);
 
 	while (r == 0 && (r = next_entry(&c, &entry)) > 0)
-		r = entry.lazy ? ranges_add(ret, entry.start, entry.end) : 0;
+		r = all || entry.lazy ? ranges_add(ret, entry.start, entry.end) : 0;
 	return r;
+}
+
+int pagemap_image_parse(const void *data, size_t len, struct ranges *ret)
+{
+	return collect(data, len, false, ret);
 }
 
 static void put_message(struct buf *out, const uint8_t *data, size_t len)
@@ -132,18 +138,6 @@ static void put_lazy(struct buf *out, const struct range *r)
 	m.flags = PE_LAZY;
 	m.has_flags = true;
 	put_message(out, data, gw_pagemap_entry__pack(&m, data));
-}
-
-/* All pages that an image tells of. */
-static int covered(const void *data, size_t len, struct ranges *ret)
-{
-	struct image_cursor c;
-	struct entry entry;
-	int r = open_image(data, len, &c);
-
-	while (r == 0 && (r = next_entry(&c, &entry)) > 0)
-		r = ranges_add(ret, entry.start, entry.end);
-	return r;
 }
 
 /* CRIU reads the entries in ascending order only. @more has nothing of what the image has. */
@@ -170,7 +164,7 @@ static int merge(const void *data, size_t len, const struct ranges *more, struct
 int pagemap_image_add(const void *data, size_t len, const struct ranges *more, struct buf *ret)
 {
 	_cleanup_ranges_ struct ranges known = RANGES_INIT, rest = RANGES_INIT;
-	int r = covered(data, len, &known);
+	int r = collect(data, len, true, &known);
 
 	if (r == 0)
 		r = ranges_difference(more, &known, &rest);

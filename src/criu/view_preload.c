@@ -4,6 +4,7 @@
  * (view.h). Every other call goes on to the kernel as it came.
  */
 #include "criu/view_files.h"
+#include "kernel/pagemap_scan.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,20 +18,6 @@
 #include <unistd.h>
 
 #define PUBLIC __attribute__((visibility("default")))
-
-/* include/uapi/linux/fs.h */
-struct page_region {
-	uint64_t start, end, categories;
-};
-
-struct pm_scan_arg {
-	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
-};
-
-#define PAGEMAP_SCAN _IOWR('f', 16, struct pm_scan_arg)
-#define PAGE_IS_PRESENT (1u << 3)
-#define PAGE_IS_SWAPPED (1u << 4)
 
 /* The pid in the path of @fd, which ends with "/PID" and @rest; 0 when it is something else. */
 static int pid_of(int fd, const char *rest)
@@ -121,13 +108,13 @@ static uint64_t lesser(uint64_t a, uint64_t b)
 }
 
 /* The scan without what is spared: of the parts between, one after the other. */
-static int scan_the_others(int fd, struct pm_scan_arg *whole)
+static int scan_the_others(int fd, struct gw_pm_scan_arg *whole)
 {
 	uint64_t at = whole->start, n = 0;
 
 	while (at < whole->end && n < whole->vec_len) {
 		const struct view_span *s = span_from(at);
-		struct pm_scan_arg part = *whole;
+		struct gw_pm_scan_arg part = *whole;
 		long r;
 
 		if (s && s->start <= at) {
@@ -136,9 +123,9 @@ static int scan_the_others(int fd, struct pm_scan_arg *whole)
 		}
 		part.start = at;
 		part.end = s ? lesser(s->start, whole->end) : whole->end;
-		part.vec += n * sizeof(struct page_region);
+		part.vec += n * sizeof(struct gw_page_region);
 		part.vec_len -= n;
-		r = syscall(SYS_ioctl, fd, PAGEMAP_SCAN, &part);
+		r = syscall(SYS_ioctl, fd, GW_PAGEMAP_SCAN, &part);
 		if (r < 0)
 			return -1;
 		n += (uint64_t)r;
@@ -149,9 +136,9 @@ static int scan_the_others(int fd, struct pm_scan_arg *whole)
 }
 
 /* Does it ask which pages there are? It asks for guard pages, too, for instance. */
-static int lists_pages(const struct pm_scan_arg *a)
+static int lists_pages(const struct gw_pm_scan_arg *a)
 {
-	return a->category_anyof_mask == (PAGE_IS_PRESENT | PAGE_IS_SWAPPED);
+	return a->category_anyof_mask == (GW_PAGE_IS_PRESENT | GW_PAGE_IS_SWAPPED);
 }
 
 PUBLIC int ioctl(int fd, unsigned long request, ...)
@@ -163,7 +150,7 @@ PUBLIC int ioctl(int fd, unsigned long request, ...)
 	va_start(args, request);
 	arg = va_arg(args, void *);
 	va_end(args);
-	if (request != PAGEMAP_SCAN || !lists_pages(arg) || (pid = pid_of(fd, "/pagemap")) <= 0)
+	if (request != GW_PAGEMAP_SCAN || !lists_pages(arg) || (pid = pid_of(fd, "/pagemap")) <= 0)
 		return (int)syscall(SYS_ioctl, fd, request, arg);
 	if (pid != spared.pid)
 		load_spared(pid);

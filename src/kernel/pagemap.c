@@ -2,6 +2,7 @@
 #include "kernel/pagemap.h"
 
 #include "base/clock.h"
+#include "kernel/pagemap_scan.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,24 +10,6 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
-
-/* include/uapi/linux/fs.h, since 6.7; Debian 12's headers are older. */
-struct gw_page_region {
-	uint64_t start, end, categories;
-};
-
-struct gw_pm_scan_arg {
-	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
-};
-
-#define GW_PAGEMAP_SCAN _IOWR('f', 16, struct gw_pm_scan_arg)
-#define GW_PM_SCAN_WP_MATCHING (1u << 0)
-#define GW_PM_SCAN_CHECK_WPASYNC (1u << 1)
-#define GW_PAGE_IS_WRITTEN (1u << 1)
-#define GW_PAGE_IS_PRESENT (1u << 3)
-#define GW_PAGE_IS_SWAPPED (1u << 4)
-#define GW_PAGE_IS_PFNZERO (1u << 5)
 
 /* Documentation/admin-guide/mm/pagemap.rst */
 #define ENTRY_NUMBER ((1ull << 55) - 1)

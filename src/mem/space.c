@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "kernel/pagemap.h"
+#include "kernel/status.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -15,7 +16,6 @@
 #include <unistd.h>
 
 #define MAPS_MAX (64u << 20)
-#define STATUS_MAX 65536
 #define FDINFO_MAX 65536
 
 static int parse_line(const char *line, struct region *ret)
@@ -74,19 +74,16 @@ int maps_parse(const char *text, struct region **ret, size_t *ret_n)
 int process_vpid(pid_t pid, uint32_t *ret)
 {
 	_cleanup_free_ char *text = NULL;
-	char path[64];
-	const char *line, *p;
-	int r;
+	const char *p;
+	int r = status_read(pid, &text);
 
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	r = file_read(path, STATUS_MAX, &text, NULL);
 	if (r < 0)
 		return r;
-	line = strstr(text, "\nNSpid:");
-	if (!line)
+	p = status_field(text, "\nNSpid:");
+	if (!p)
 		return -ENOTSUP;
 	*ret = 0;
-	for (p = line + strlen("\nNSpid:"); *p && *p != '\n';) {
+	while (*p && *p != '\n') {
 		char *end;
 		unsigned long v = strtoul(p, &end, 10);
 

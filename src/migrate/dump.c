@@ -6,6 +6,7 @@
 #include "criu/tmpfs.h"
 #include "criu/images.h"
 #include "criu/workplace.h"
+#include "kernel/status.h"
 #include "kernel/vfork.h"
 #include "oci/cgroup.h"
 

@@ -7,6 +7,7 @@
 #include "criu/images.h"
 #include "criu/view.h"
 #include "kernel/pagemap.h"
+#include "kernel/status.h"
 #include "mem/space.h"
 #include "oci/cgroup.h"
 
@@ -20,7 +21,7 @@
 #define PROCESS_MIN (64ull << 20)
 #define REGION_MIN (16ull << 20)
 #define WARM_MAX (512ull << 20)
-#define STATUS_MAX 65536
+#define LOCKED "\nVmLck:"
 #define MAPS_MAX (64u << 20)
 
 static void process_forget(struct large_process *p)
@@ -38,31 +39,6 @@ void large_done(struct large *l)
 	*l = LARGE_INIT;
 }
 
-/* What /proc/PID/status says of its memory, in bytes; 0 when it has ended. */
-static uint64_t status_bytes(pid_t pid, const char *field)
-{
-	_cleanup_free_ char *text = NULL;
-	char path[64];
-	unsigned long long kb = 0;
-	const char *line;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	if (file_read(path, STATUS_MAX, &text, NULL) < 0)
-		return 0;
-	line = strstr(text, field);
-	return line && sscanf(line + strlen(field), "%llu kB", &kb) == 1 ? kb << 10 : 0;
-}
-
-static uint64_t resident(pid_t pid)
-{
-	return status_bytes(pid, "\nVmRSS:") + status_bytes(pid, "\nVmSwap:");
-}
-
-static uint64_t locked(pid_t pid)
-{
-	return status_bytes(pid, "\nVmLck:");
-}
-
 /* CRIU makes room for 16 bytes a page of private memory, and copies it to and fro (its page-pipe). */
 static void warm(const struct smaps *s)
 {
@@ -77,11 +53,15 @@ static void warm(const struct smaps *s)
 /* 1 when there is something to spare. */
 static int look(struct large_process *p, pid_t pid)
 {
+	_cleanup_free_ char *status = NULL;
 	int r;
 
-	*p = (struct large_process){.pid = pid, .locked = locked(pid)};
-	if (resident(pid) < PROCESS_MIN || smaps_read(pid, &p->smaps) < 0)
+	*p = (struct large_process){.pid = pid};
+	if (status_read(pid, &status) < 0 ||
+		status_bytes(status, "\nVmRSS:") + status_bytes(status, "\nVmSwap:") < PROCESS_MIN ||
+		smaps_read(pid, &p->smaps) < 0)
 		return 0;
+	p->locked = status_bytes(status, LOCKED);
 	warm(&p->smaps);
 	r = smaps_plain(&p->smaps, REGION_MIN, &p->spared);
 	return r < 0 ? r : p->spared.n > 0;
@@ -112,35 +92,29 @@ int large_look(struct large *l, const char *cgroup, struct err *e)
 /* Are the regions of the frozen process those that were read? */
 static bool is_unchanged(const struct large_process *p)
 {
-	_cleanup_free_ char *maps = NULL;
+	_cleanup_free_ char *maps = NULL, *status = NULL;
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/maps", p->pid);
 	return file_read(path, MAPS_MAX, &maps, NULL) == 0 && strcmp(maps, p->smaps.maps) == 0 &&
-		locked(p->pid) == p->locked;
+		status_read(p->pid, &status) == 0 && status_bytes(status, LOCKED) == p->locked;
 }
 
 int large_narrow(struct large *l, struct err *e)
 {
-	size_t kept = 0;
+	int r = 0;
 
-	for (size_t i = 0; i < l->n; i++) {
-		int r;
+	for (size_t i = l->n; r == 0 && i-- > 0;) {
+		struct large_process *p = &l->v[i];
 
-		if (!is_unchanged(&l->v[i])) {
-			process_forget(&l->v[i]);
-			continue;
+		if (is_unchanged(p)) {
+			r = view_narrow(p->pid, &p->spared, p->smaps.text, e);
+		} else {
+			process_forget(p);
+			*p = l->v[--l->n];
 		}
-		l->v[kept] = l->v[i];
-		if (kept < i)
-			l->v[i] = (struct large_process){0};
-		r = view_narrow(l->v[kept].pid, &l->v[kept].spared, l->v[kept].smaps.text, e);
-		if (r < 0)
-			return r;
-		kept++;
 	}
-	l->n = kept;
-	return 0;
+	return r;
 }
 
 static int list_pages(struct large_process *p)

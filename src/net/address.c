@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "net/netlink.h"
 #include "net/route.h"
 
 #include <arpa/inet.h>

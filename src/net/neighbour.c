@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/neighbour.h"
 
+#include "net/netlink.h"
 #include "net/route.h"
 
 #include <linux/neighbour.h>

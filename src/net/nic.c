@@ -2,7 +2,7 @@
 #include "net/nic.h"
 
 #include "net/netns.h"
-#include "net/route.h"
+#include "net/netlink.h"
 
 #include <errno.h>
 #include <libmnl/libmnl.h>

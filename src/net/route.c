@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/route.h"
 
+#include "net/netlink.h"
+
 #include <errno.h>
 #include <linux/rtnetlink.h>
 #include <string.h>
@@ -9,28 +11,6 @@
 static size_t length(uint8_t family)
 {
 	return family == AF_INET ? 4 : 16;
-}
-
-int rtnetlink_request(struct nlmsghdr *h, mnl_cb_t f, void *ctx)
-{
-	char room[4096] __attribute__((aligned(NLMSG_ALIGNTO)));
-	struct mnl_socket *s = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-	ssize_t n;
-	int r;
-
-	if (!s)
-		return -errno;
-	h->nlmsg_flags |= NLM_F_REQUEST;
-	r = mnl_socket_bind(s, 0, MNL_SOCKET_AUTOPID);
-	if (r == 0 && mnl_socket_sendto(s, h, h->nlmsg_len) < 0)
-		r = -1;
-	if (r == 0) {
-		n = mnl_socket_recvfrom(s, room, sizeof(room));
-		r = n < 0 ? -1 : mnl_cb_run(room, (size_t)n, 0, mnl_socket_get_portid(s), f, ctx);
-	}
-	r = r < 0 ? -errno : 0;
-	mnl_socket_close(s);
-	return r;
 }
 
 static int on_attribute(const struct nlattr *a, void *ctx)
@@ -105,24 +85,13 @@ static int on_entry(const struct nlmsghdr *h, void *ctx)
 
 static int dump(struct mnl_socket *s, uint8_t family, struct walk *w)
 {
-	char room[16384] __attribute__((aligned(NLMSG_ALIGNTO)));
+	char room[64] __attribute__((aligned(NLMSG_ALIGNTO)));
 	struct nlmsghdr *h = mnl_nlmsg_put_header(room);
 	struct rtmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
-	int r = MNL_CB_OK;
 
 	h->nlmsg_type = RTM_GETROUTE;
-	h->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
 	m->rtm_family = family;
-	if (mnl_socket_sendto(s, h, h->nlmsg_len) < 0)
-		return -errno;
-	while (r == MNL_CB_OK) {
-		ssize_t n = mnl_socket_recvfrom(s, room, sizeof(room));
-
-		if (n < 0)
-			return -errno;
-		r = mnl_cb_run(room, (size_t)n, 0, 0, on_entry, w);
-	}
-	return r < 0 ? -errno : 0;
+	return netlink_dump(s, h, on_entry, w);
 }
 
 int route_each(route_fn *f, void *ctx)

@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-#include <libmnl/libmnl.h>
 #include <stdint.h>
 
 /* Questions to the kernel's routing (rtnetlink(7)). */
-
-/* Sends one request, to which the kernel has one answer, and gives it to @f (may be NULL). 0, or
- * -errno, also the kernel's. */
-int rtnetlink_request(struct nlmsghdr *h, mnl_cb_t f, void *ctx);
 
 struct route {
 	uint8_t type;	    /* RTN_UNICAST, RTN_LOCAL, ... */

@@ -2,9 +2,9 @@
 #include "net/sockets.h"
 
 #include "base/clock.h"
+#include "net/netlink.h"
 
 #include <errno.h>
-#include <libmnl/libmnl.h>
 #include <linux/inet_diag.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
@@ -94,26 +94,15 @@ static int on_socket(const struct nlmsghdr *h, void *ctx)
 
 static int look(struct mnl_socket *s, uint8_t family, struct looking *l)
 {
-	char room[16384] __attribute__((aligned(NLMSG_ALIGNTO)));
+	char room[256] __attribute__((aligned(NLMSG_ALIGNTO)));
 	struct nlmsghdr *h = mnl_nlmsg_put_header(room);
 	struct inet_diag_req_v2 *q = mnl_nlmsg_put_extra_header(h, sizeof(*q));
-	int r = MNL_CB_OK;
 
 	h->nlmsg_type = SOCK_DIAG_BY_FAMILY;
-	h->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
 	q->sdiag_family = family;
 	q->sdiag_protocol = l->protocol;
 	q->idiag_states = l->protocol == IPPROTO_TCP ? LISTENING | CONNECTED : ~0u;
-	if (mnl_socket_sendto(s, h, h->nlmsg_len) < 0)
-		return -errno;
-	while (r == MNL_CB_OK) {
-		ssize_t n = mnl_socket_recvfrom(s, room, sizeof(room));
-
-		if (n < 0)
-			return -errno;
-		r = mnl_cb_run(room, (size_t)n, 0, 0, on_socket, l);
-	}
-	return r < 0 ? -errno : 0;
+	return netlink_dump(s, h, on_socket, l);
 }
 
 int sockets_look(const struct reached *of, struct sockets *ret)

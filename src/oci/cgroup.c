@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "kernel/status.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -148,20 +149,6 @@ int cgroup_freeze(const char *dir, uint64_t deadline)
 int cgroup_thaw(const char *dir)
 {
 	return poke(dir, "cgroup.freeze", "0");
-}
-
-pid_t process_tracer(pid_t pid)
-{
-	_cleanup_free_ char *text = NULL;
-	char path[64];
-	int tracer = 0;
-	const char *p;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	if (file_read(path, FILE_MAX_BYTES, &text, NULL) < 0)
-		return 0;
-	p = strstr(text, "\nTracerPid:");
-	return p && sscanf(p, "\nTracerPid: %d", &tracer) == 1 ? tracer : 0;
 }
 
 static bool is_traced(pid_t pid)

@@ -26,9 +26,6 @@ bool cgroup_is_frozen(const char *dir);
  * nobody has traced or frozen it for a second. */
 int cgroup_thaw_for_good(const char *dir, uint64_t deadline);
 
-/* Who traces a process: 0 for nobody. */
-pid_t process_tracer(pid_t pid);
-
 /* Kills every process in it and waits until none is left; works on a frozen one. */
 int cgroup_kill(const char *dir, uint64_t deadline);
 

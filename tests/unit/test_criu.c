@@ -121,17 +121,24 @@ static void lazy_tasks_come_with_their_descriptor(void **state)
 	scratch_remove(dir);
 }
 
-/* Of a dump of the game server by CRIU 4.2.1. */
+/* Of a dump of the game server by CRIU 4.2.1, with what it says is lazy. */
+static char *read_real_image(size_t *len, struct ranges *lazy)
+{
+	char *data;
+
+	assert_int_equal(
+		file_read(TEST_ROOT "/fuzz/corpus/pagemap_image/xonotic", 1 << 20, &data, len), 0);
+	assert_int_equal(pagemap_image_parse(data, *len, lazy), 0);
+	return data;
+}
+
 static void lazy_pages_are_read_from_a_real_image(void **state)
 {
 	_cleanup_ranges_ struct ranges lazy = RANGES_INIT;
-	char *data = NULL;
-	size_t len = 0;
+	size_t len;
+	char *data = read_real_image(&len, &lazy);
 
 	(void)state;
-	assert_int_equal(
-		file_read(TEST_ROOT "/fuzz/corpus/pagemap_image/xonotic", 1 << 20, &data, &len), 0);
-	assert_int_equal(pagemap_image_parse(data, len, &lazy), 0);
 	for (size_t cut = 1; cut < len; cut += 7) {
 		_cleanup_ranges_ struct ranges part = RANGES_INIT;
 
@@ -147,13 +154,10 @@ static void pages_are_added_to_a_real_image(void **state)
 {
 	_cleanup_ranges_ struct ranges lazy = RANGES_INIT, more = RANGES_INIT, both = RANGES_INIT;
 	_cleanup_buf_ struct buf b;
-	char *data = NULL;
-	size_t len = 0;
+	size_t len;
+	char *data = read_real_image(&len, &lazy);
 
 	(void)state;
-	assert_int_equal(
-		file_read(TEST_ROOT "/fuzz/corpus/pagemap_image/xonotic", 1 << 20, &data, &len), 0);
-	assert_int_equal(pagemap_image_parse(data, len, &lazy), 0);
 	assert_int_equal(ranges_add(&more, 0x1000, 0x3000), 0);
 	/* Half of it is there already, as where CRIU has seen all. */
 	assert_int_equal(ranges_add(&more, lazy.v[0].end - PAGE_BYTES, lazy.v[0].end + PAGE_BYTES), 0);

@@ -58,11 +58,11 @@ static int count_seen(uint64_t anyof, uint64_t regions, bool seen[static PAGES])
 
 	memset(seen, 0, PAGES * sizeof(seen[0]));
 	while (at < end) {
-		struct page_region v[4];
-		struct pm_scan_arg arg = {.size = sizeof(arg), .start = at, .end = end,
+		struct gw_page_region v[4];
+		struct gw_pm_scan_arg arg = {.size = sizeof(arg), .start = at, .end = end,
 			.vec = (uintptr_t)v, .vec_len = regions, .category_anyof_mask = anyof,
-			.return_mask = PAGE_IS_PRESENT};
-		int found = ioctl(fd, PAGEMAP_SCAN, &arg);
+			.return_mask = GW_PAGE_IS_PRESENT};
+		int found = ioctl(fd, GW_PAGEMAP_SCAN, &arg);
 
 		if (found < 0)
 			n = -1;
@@ -85,7 +85,7 @@ static void spared_pages_are_not_listed(void **state)
 	(void)state;
 	spare(10, 20);
 	for (uint64_t regions = 1; regions <= 4; regions++) {
-		int n = count_seen(PAGE_IS_PRESENT | PAGE_IS_SWAPPED, regions, seen);
+		int n = count_seen(GW_PAGE_IS_PRESENT | GW_PAGE_IS_SWAPPED, regions, seen);
 
 		if (n < 0)
 			skip(); /* before Linux 6.7 CRIU asks in another way, and sees all */
@@ -101,14 +101,14 @@ static void at_the_ends_nothing_is_lost(void **state)
 
 	(void)state;
 	spare(0, 5);
-	n = count_seen(PAGE_IS_PRESENT | PAGE_IS_SWAPPED, 4, seen);
+	n = count_seen(GW_PAGE_IS_PRESENT | GW_PAGE_IS_SWAPPED, 4, seen);
 	if (n < 0)
 		skip();
 	assert_int_equal(n, PAGES - 1 - 5);
 	spare(60, PAGES + 100);
-	assert_int_equal(count_seen(PAGE_IS_PRESENT | PAGE_IS_SWAPPED, 4, seen), 60);
+	assert_int_equal(count_seen(GW_PAGE_IS_PRESENT | GW_PAGE_IS_SWAPPED, 4, seen), 60);
 	spare(0, PAGES);
-	assert_int_equal(count_seen(PAGE_IS_PRESENT | PAGE_IS_SWAPPED, 4, seen), 0);
+	assert_int_equal(count_seen(GW_PAGE_IS_PRESENT | GW_PAGE_IS_SWAPPED, 4, seen), 0);
 }
 
 static void other_questions_are_answered_by_the_kernel(void **state)
@@ -118,7 +118,7 @@ static void other_questions_are_answered_by_the_kernel(void **state)
 
 	(void)state;
 	spare(10, 20);
-	n = count_seen(PAGE_IS_PRESENT, 4, seen);
+	n = count_seen(GW_PAGE_IS_PRESENT, 4, seen);
 	if (n < 0)
 		skip();
 	assert_int_equal(n, PAGES - 1);

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernel/status.h"
+
+#include "base/file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STATUS_MAX (1u << 20) /* of a process in 65,536 groups */
+
+int status_read(pid_t pid, char **ret)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	return file_read(path, STATUS_MAX, ret, NULL);
+}
+
+const char *status_field(const char *text, const char *field)
+{
+	const char *p = strstr(text, field);
+
+	return p ? p + strlen(field) : NULL;
+}
+
+long status_number(const char *text, const char *field)
+{
+	const char *p = status_field(text, field);
+
+	return p ? strtol(p, NULL, 10) : 0;
+}
+
+uint64_t status_bytes(const char *text, const char *field)
+{
+	return (uint64_t)status_number(text, field) << 10;
+}
+
+pid_t process_tracer(pid_t pid)
+{
+	_cleanup_free_ char *text = NULL;
+
+	return status_read(pid, &text) < 0 ? 0 : (pid_t)status_number(text, "\nTracerPid:");
+}

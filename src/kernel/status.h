@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+/* /proc/PID/status (proc_pid_status(5)). */
+
+/* Reads all of it; *ret is freed by the caller. -ESRCH or -ENOENT when the process has ended. */
+int status_read(pid_t pid, char **ret);
+
+/* What stands behind @field, which is its name with the newline before and the colon, "\nVmRSS:", up to
+ * the next newline; NULL when it isn't there. */
+const char *status_field(const char *text, const char *field);
+
+/* The number in it; 0 when it isn't there. Sizes are in kB there, and in bytes here. */
+long status_number(const char *text, const char *field);
+uint64_t status_bytes(const char *text, const char *field);
+
+/* Who traces a process: 0 for nobody. */
+pid_t process_tracer(pid_t pid);
