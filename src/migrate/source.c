@@ -226,7 +226,7 @@ static int connect_target(struct source *s, struct err *e)
 	if (r < 0)
 		return r;
 	s->connected = true;
-	return waiter_add(&s->waiter, transport_fd(s->control.transport), on_control, s);
+	return waiter_add_transport(&s->waiter, s->control.transport, on_control, s);
 }
 
 static int run_check(void *ctx, struct err *e)

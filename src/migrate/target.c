@@ -817,7 +817,7 @@ static int run_all(struct target *t, struct err *e)
 	int r = signals_watch(&t->signals, &t->waiter, e);
 
 	if (r == 0)
-		r = waiter_add(&t->waiter, transport_fd(t->control.transport), on_control, t);
+		r = waiter_add_transport(&t->waiter, t->control.transport, on_control, t);
 	return r < 0 ? r : stages_walk(stages, COUNT(stages), t, is_revocable, e);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "wire/transport.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -15,6 +16,7 @@
 
 struct watched {
 	int fd; /* borrowed */
+	const struct transport *input; /* borrowed, NULL: has none of its own */
 	int (*ready)(void *ctx, struct err *e); /* negative: the wait fails; 1: watch it no more */
 	void *ctx;
 };
@@ -28,6 +30,9 @@ struct waiter {
 
 /* -E2BIG when there are too many. */
 int waiter_add(struct waiter *w, int fd, int (*ready)(void *ctx, struct err *e), void *ctx);
+/* The same for a transport's input, also what it has read ahead. */
+int waiter_add_transport(struct waiter *w, const struct transport *t,
+	int (*ready)(void *ctx, struct err *e), void *ctx);
 void waiter_remove(struct waiter *w, int fd);
 
 /* Until @fd is readable or hung up: 0, -ETIMEDOUT (without an error set), or the error of another.

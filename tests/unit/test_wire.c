@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "migrate/wait.h"
 #include "wire/channel.h"
 #include "wire/identity.h"
 #include "wire/peers.h"
@@ -11,6 +12,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -336,6 +338,64 @@ static void a_silent_peer_is_waited_for_until_the_deadline(void **state)
 	assert_int_equal(p.far_error.class, ERR_PEER);
 }
 
+static int serve_three_at_once(struct channel *far, struct err *e)
+{
+	struct msg_hello hello;
+	struct msg m;
+	int r = channel_hello(far, 0, token, &hello, SOON, e);
+
+	for (int i = 0; r == 0 && i < 3; i++)
+		r = channel_send(far, MSG_PREPARED, NULL, SOON, e);
+	return r < 0 ? r : channel_recv(far, &m, SOON, e);
+}
+
+struct reading {
+	struct channel *from;
+	int messages, enough;
+};
+
+static int read_one(void *ctx, struct err *e)
+{
+	struct reading *r = ctx;
+	struct msg m;
+	int result = channel_recv(r->from, &m, SOON, e);
+
+	if (result == 0)
+		msg_done(&m);
+	if (++r->messages == 3)
+		eventfd_write(r->enough, 1);
+	return result;
+}
+
+/* TLS reads as much as there is: what it has beyond the first message no poll(2) tells. */
+static void what_has_been_read_already_is_not_waited_for(void **state)
+{
+	char *da = scratch_make(), *db = scratch_make();
+	struct identity a = IDENTITY_INIT, b = IDENTITY_INIT;
+	struct timespec until_all_is_there = {.tv_nsec = 50000000};
+	struct waiter w = WAITER_INIT;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	assert_int_equal(identity_load(da, &a, &e), 0);
+	assert_int_equal(identity_load(db, &b, &e), 0);
+	struct pair p = {.serve = serve_three_at_once, .key = &b, .own = &a,
+		.trusted_by_far = a.fingerprint, .trusted_by_near = b.fingerprint};
+	assert_int_equal(pair_open(&p), 0);
+	assert_int_equal(channel_hello(&p.near, 0, token, NULL, SOON, &e), 0);
+	struct reading r = {.from = &p.near, .enough = eventfd(0, EFD_CLOEXEC)};
+	nanosleep(&until_all_is_there, NULL);
+	waiter_add_transport(&w, p.near.transport, read_one, &r);
+	assert_int_equal(waiter_wait(&w, r.enough, SOON, &e), 0);
+	assert_int_equal(r.messages, 3);
+	pair_close(&p);
+	close(r.enough);
+	identity_done(&a);
+	identity_done(&b);
+	scratch_remove(da);
+	scratch_remove(db);
+}
+
 static void preambles_route(void **state)
 {
 	uint8_t p[PREAMBLE_LEN], route[ROUTE_LEN];
@@ -361,6 +421,7 @@ int main(void)
 		cmocka_unit_test(an_abort_becomes_the_error_it_carries),
 		cmocka_unit_test(what_a_peer_may_not_say_is_refused),
 		cmocka_unit_test(a_silent_peer_is_waited_for_until_the_deadline),
+		cmocka_unit_test(what_has_been_read_already_is_not_waited_for),
 		cmocka_unit_test(preambles_route),
 	};
 
