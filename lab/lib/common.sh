@@ -19,6 +19,7 @@ OWN=$LAN.101
 OWN6=${LAN6}101
 OWN_MAC=02:10:00:00:01:01
 ECHO_PORT=7000
+VRRP=xonotic # the instance of examples/keepalived
 GAME_PORT=26000
 
 die() {

@@ -94,11 +94,11 @@ workload_bundle() {
 		"sv_port 8303;sv_register 0;sv_map dm1" ;;
 	echo)
 		tiny_rootfs
-		bundle echo "$STATE/tiny" "/run /tmp" "$FLOATING/24 dev br0" /echo "$FLOATING" "$ECHO_PORT" "$@"
+		bundle echo "$STATE/tiny" "/run /tmp" "$FLOATING/24 dev br0$vrrp" /echo "$FLOATING" "$ECHO_PORT" "$@"
 		;;
 	echo6)
 		tiny_rootfs
-		bundle echo6 "$STATE/tiny" "/run /tmp" "$FLOATING6/64 dev br0" /echo "$FLOATING6" "$ECHO_PORT" "$@"
+		bundle echo6 "$STATE/tiny" "/run /tmp" "$FLOATING6/64 dev br0$vrrp" /echo "$FLOATING6" "$ECHO_PORT" "$@"
 		;;
 	echo-own)
 		tiny_rootfs
@@ -128,10 +128,17 @@ container_address() {
 	[ ! -e "$config" ] || jq -r '.annotations["org.godwit.address"] // empty | split(" ")[0]' "$config"
 }
 
+container_has_vrrp() {
+	grep -qs '"org.godwit.address": ".* vrrp ' "$STATE/hosts/$1/srv/$2/config.json"
+}
+
 container_start() {
 	local site=$1 name=$2 address
 	address=$(container_address "$site" "$name")
-	if [ -n "$address" ]; then
+	if container_has_vrrp "$site" "$name"; then
+		in_host "$site" sh -c "echo 1 >/run/vrrp-$VRRP.track"
+		wait_for 10 vrrp_is "$site" MASTER || die "keepalived at $site does not become MASTER"
+	elif [ -n "$address" ]; then
 		in_host "$site" ip addr add "$address" dev br0 nodad 2>/dev/null || :
 		in_host "$site" arping -q -c 1 -A -I br0 "${address%/*}" 2>/dev/null || :
 	fi
@@ -146,6 +153,10 @@ container_stop() {
 	in_host "$1" runc delete --force "$2" 2>/dev/null || :
 	in_host "$1" ip netns del "$2" 2>/dev/null || :
 	address=$(container_address "$1" "$2")
+	if container_has_vrrp "$1" "$2"; then
+		in_host "$1" sh -c "echo 0 >/run/vrrp-$VRRP.track"
+		return
+	fi
 	[ -z "$address" ] || in_host "$1" ip addr del "$address" dev br0 2>/dev/null || :
 }
 
@@ -177,11 +188,13 @@ workload_listens() {
 	in_host "$1" nsenter -t "$pid" -n ss -Hltn "sport = :$ECHO_PORT" | grep -q .
 }
 
-# workload_start [--floating | --own veth|macvlan] SITE NAME ARGS...
+# workload_start [--floating | --vrrp | --own veth|macvlan] SITE NAME ARGS...; with --vrrp echo's address is
+# keepalived's.
 workload_start() {
-	local address= own= site
+	local address= own= site vrrp=
 	case $1 in
 	--floating) address="$FLOATING/24 dev br0" && shift ;;
+	--vrrp) vrrp=" vrrp $VRRP" && shift ;;
 	--own) own=$2 && shift 2 ;;
 	esac
 	need_site "$1"

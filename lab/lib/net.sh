@@ -81,6 +81,32 @@ tunnel_ready() {
 	in_host "$(first_site)" ping -c 1 -W 1 "$LAN.$n"
 }
 
+# keepalived with the example's files as they are.
+keepalived_start() {
+	local f
+	for f in keepalived.conf vrrp-state; do
+		in_host "$1" sh -c "mkdir -p /etc/keepalived && cat >/etc/keepalived/$f" <"$REPO/examples/keepalived/$f"
+	done
+	in_host "$1" sh -c 'chmod 755 /etc/keepalived/vrrp-state
+		setsid keepalived --dont-fork --log-console --log-detail </dev/null >/var/log/keepalived.log 2>&1 &'
+	wait_for 10 vrrp_is "$1" "MASTER\|BACKUP" || die "keepalived at $1: $(in_host "$1" tail -n 3 /var/log/keepalived.log)"
+}
+
+# keepalived_stop SITE [kill]: as its user stops it; or as if the host had died.
+keepalived_stop() {
+	in_host "$1" sh -c "pkill -${2:-TERM} -x keepalived; rm -f /run/vrrp-$VRRP.track" || :
+	wait_for 10 no_keepalived "$1" || die "keepalived at $1 does not end"
+}
+
+no_keepalived() {
+	! in_host "$1" sh -c "pgrep -x keepalived || ls /run/vrrp-$VRRP.state"
+}
+
+# vrrp_is SITE STATE
+vrrp_is() {
+	in_host "$1" grep -qx "$2" "/run/vrrp-$VRRP.state"
+}
+
 # A player's machine on the first site's LAN.
 player_net_up() {
 	local pid

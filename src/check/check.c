@@ -262,6 +262,36 @@ static void check_traced(const struct container_facts *f, struct verdicts *ret)
 	}
 }
 
+/* keepalived's instance, in the state that it must have. False, with a "no", if it hasn't. */
+static bool check_vrrp(const struct address *a, enum vrrp_state wanted, struct verdicts *ret)
+{
+	enum vrrp_state state = vrrp_state(&a->vrrp);
+	char track[64], remedy[160];
+	int r = vrrp_steerable(&a->vrrp);
+
+	vrrp_track_path(&a->vrrp, track);
+	if (r < 0) {
+		verdict_add(ret, "vrrp", CHECK_NO, "let keepalived track it: examples/keepalived",
+			"%s: %s", track, strerror(-r));
+		return false;
+	}
+	if (state == wanted) {
+		verdict_add(ret, "vrrp", CHECK_OK, NULL, "instance %s is %s", a->vrrp.name,
+			vrrp_state_name(state));
+		return true;
+	}
+	if (state == VRRP_UNKNOWN)
+		snprintf(remedy, sizeof(remedy), "start it, with the notify script of examples/keepalived");
+	else if (state == VRRP_MASTER)
+		snprintf(remedy, sizeof(remedy), "see that the hosts hear each other's VRRP, on %s", a->interface);
+	else
+		snprintf(remedy, sizeof(remedy), "see its log; %d in %s, if the container %s here",
+			wanted == VRRP_MASTER, track, wanted == VRRP_MASTER ? "is" : "is not");
+	verdict_add(ret, "vrrp", CHECK_NO, remedy, "keepalived's instance %s is in state %s here, not %s",
+		a->vrrp.name, vrrp_state_name(state), vrrp_state_name(wanted));
+	return false;
+}
+
 static void check_address(const struct container_facts *f, struct verdicts *ret)
 {
 	struct err e = ERR_INIT;
@@ -277,6 +307,8 @@ static void check_address(const struct container_facts *f, struct verdicts *ret)
 	}
 	if (address_parse(f->config.address, &a, &e) < 0)
 		verdict_error(ret, "address", &e);
+	else if (address_is_vrrp(&a) && !check_vrrp(&a, VRRP_MASTER, ret))
+		return;
 	else if (address_present(&a) != 1)
 		verdict_add(ret, "address", CHECK_NO, "add it with 'ip addr add', or mend the annotation",
 			"this host does not have %s", a.text);
@@ -416,7 +448,13 @@ static void check_binds(const struct oci_config *c, struct verdicts *ret)
 				"%s, which the container mounts, is missing", c->bind_sources[i]);
 }
 
-static void check_new_address(const struct oci_config *c, struct verdicts *ret)
+/* Where nobody else has it, VRRP may have given it to this host already. */
+static bool is_here_already(const struct address *a, bool kept)
+{
+	return kept && address_is_vrrp(a) && vrrp_state(&a->vrrp) == VRRP_MASTER;
+}
+
+static void check_new_address(const struct oci_config *c, bool kept, struct verdicts *ret)
 {
 	struct err e = ERR_INIT;
 	struct address a;
@@ -428,6 +466,10 @@ static void check_new_address(const struct oci_config *c, struct verdicts *ret)
 	else if (address_interface_up(&a) != 1)
 		verdict_add(ret, "address", CHECK_NO, "create it or set it up: ip link set DEV up",
 			"interface %s is missing or down", a.interface);
+	else if (is_here_already(&a, kept))
+		verdict_add(ret, "address", CHECK_OK, NULL, "%s is here", a.text);
+	else if (address_is_vrrp(&a) && !check_vrrp(&a, VRRP_BACKUP, ret))
+		return;
 	else if (address_present(&a) == 1)
 		verdict_add(ret, "address", CHECK_NO, "remove it with 'ip addr del'",
 			"this host has %s already: two hosts would answer for it", a.text);
@@ -484,7 +526,7 @@ static void check_bundle(const struct offered *o, struct verdicts *ret)
 	verdict_add(ret, "bundle", CHECK_OK, NULL, "%s is identical", path);
 	check_rootfs(o, c.rootfs, ret);
 	check_binds(&c, ret);
-	check_new_address(&c, ret);
+	check_new_address(&c, o->kept, ret);
 	check_new_network(&c, ret);
 	if (!c.own_network)
 		check_ports(o, ret);

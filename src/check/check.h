@@ -98,6 +98,7 @@ struct offered {
 	uint64_t memory_bytes;
 	const struct listener *listeners;
 	size_t n_listeners;
+	bool kept; /* in a directory: it runs nowhere now */
 };
 
 /* The target can take it. */

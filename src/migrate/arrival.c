@@ -20,6 +20,7 @@
 #define ANNOUNCEMENTS 5
 #define PATIENCE 3	  /* announcements after which what came here waits no longer */
 #define ANNOUNCE_MS 2000
+#define MASTER_MS 5000 /* its advertisement interval is the longest that it waits for */
 
 int arrival_init(struct arrival *a, const struct oci_config *c, const struct msg_list *listeners,
 	struct err *e)
@@ -66,11 +67,11 @@ static int open_injectors(struct arrival *a)
 int arrival_prepare(struct arrival *a, struct err *e)
 {
 	_cleanup_netns_ int back = -1;
-	int r;
+	int r = floating_lock(&a->floating, e);
 
 	a->settled = !has_address(a);
-	if (!has_address(a))
-		return 0;
+	if (r < 0 || !has_address(a))
+		return r;
 	r = home_enter(&a->home, &back);
 	if (r == 0)
 		r = open_injectors(a);
@@ -88,14 +89,34 @@ int arrival_guarded_fd(const struct arrival *a)
 	return a->hold ? hold_rules_fd(a->hold) : -1;
 }
 
-int arrival_take(struct arrival *a, struct err *e)
+/* Then the source's host is not heard any more: whoever may be asked for the address answers. */
+static int on_vrrp(void *ctx, struct err *e)
+{
+	struct arrival *a = ctx;
+
+	vrrp_watched(a->floating.watch);
+	if (!floating_is_mastered(&a->floating))
+		return 0;
+	hold_free(a->hold);
+	a->hold = NULL;
+	return err_set(e, ERR_PEER, EHOSTDOWN, "VRRP instance %s has become MASTER here meanwhile",
+		a->floating.address.vrrp.name);
+}
+
+int arrival_take(struct arrival *a, struct waiter *w, struct err *e)
 {
 	int r = a->hold ? hold_start(a->hold, true) : 0;
 
 	if (r < 0)
 		return err_sys(e, -r, "holding packets to %s", a->reached.addresses[0].text);
+	a->waiter = w;
 	r = floating_take(&a->floating, e);
-	return r < 0 ? r : home_furnish(&a->home, e);
+	if (r == 0)
+		r = home_furnish(&a->home, e);
+	if (r < 0 || a->floating.watch < 0)
+		return r;
+	r = on_vrrp(a, e);
+	return r < 0 ? r : waiter_add(w, a->floating.watch, on_vrrp, a);
 }
 
 /* --- delivering ------------------------------------------------------------------------------- */
@@ -251,18 +272,33 @@ static int show(struct arrival *a, struct err *e)
 	return r;
 }
 
-int arrival_show(struct arrival *a, struct waiter *w, struct err *e)
+int arrival_show(struct arrival *a, struct err *e)
 {
 	int r = show(a, e);
 
 	if (r < 0 || !has_address(a))
 		return r;
-	a->waiter = w;
 	announce(a);
 	a->announced_at = clock_now();
 	for (size_t i = 0; a->home.is_set && i < a->n_asked; i++)
 		ask_for(a, &a->asked[i]);
-	return waiter_add(w, a->timer, on_timer, a);
+	waiter_remove(a->waiter, a->floating.watch);
+	r = floating_prefer(&a->floating, e);
+	return r < 0 ? r : waiter_add(a->waiter, a->timer, on_timer, a);
+}
+
+int arrival_take_over(struct arrival *a, struct err *e)
+{
+	uint64_t deadline = deadline_in_ms(MASTER_MS);
+	int r = 0;
+
+	while (r == 0 && !floating_is_mastered(&a->floating)) {
+		r = waiter_wait(a->waiter, a->floating.watch, deadline, e);
+		vrrp_watched(a->floating.watch);
+	}
+	if (r == -ETIMEDOUT && !err_is_set(e))
+		return 0;
+	return r < 0 ? r : 1;
 }
 
 /* Nothing but an error of another ends these waits badly. */
@@ -303,8 +339,10 @@ int arrival_announce(struct arrival *a, struct err *e)
 
 void arrival_revoke(struct arrival *a)
 {
-	if (a->waiter)
+	if (a->waiter) {
 		waiter_remove(a->waiter, a->timer);
+		waiter_remove(a->waiter, a->floating.watch);
+	}
 	floating_revoke(&a->floating);
 	if (a->home.made)
 		home_remove(&a->home, NULL);

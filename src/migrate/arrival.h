@@ -26,7 +26,7 @@ struct arrival {
 	struct home home;
 	struct reached reached;
 	struct hold *hold; /* owned; NULL: nothing is held here */
-	struct waiter *waiter; /* borrowed, from the announcement on */
+	struct waiter *waiter; /* borrowed, once the addresses are here */
 	int injectors[2], timer; /* owned; for IPv4, for IPv6 */
 	int event;	       /* owned: HELD_END came */
 	struct buf kept;       /* owned: what the source has held, until the container runs */
@@ -50,21 +50,23 @@ int arrival_init(struct arrival *a, const struct oci_config *c, const struct msg
 /* The network of its own, if it has one, comes into being. */
 int arrival_make_network(struct arrival *a, struct err *e);
 
-/* All that takes long. An error that is returned is worth a word, but no reason to give up. */
+/* All that takes long. An error that is returned is worth a word, but no reason to give up, unless VRRP
+ * owns the address: two hosts have it then for a while, of which one must be unseen. */
 int arrival_prepare(struct arrival *a, struct err *e);
 /* A descriptor that keeps this host from being seen with the address, also without this process;
  * or -1. */
 int arrival_guarded_fd(const struct arrival *a);
 
-/* The addresses are here, and nobody is told. */
-int arrival_take(struct arrival *a, struct err *e);
+/* The addresses are here, and nobody is told. From now on a wait with @w fails if keepalived makes this
+ * host the owner of one although the source has not given it away. */
+int arrival_take(struct arrival *a, struct waiter *w, struct err *e);
 
 /* HELD or HELD_END. */
 int arrival_message(struct arrival *a, const struct msg *m, struct err *e);
 
 /* The container is this host's: its addresses are answered for, and that is said at growing intervals as
- * long as @w is waited with. */
-int arrival_show(struct arrival *a, struct waiter *w, struct err *e);
+ * long as there are waits. */
+int arrival_show(struct arrival *a, struct err *e);
 
 /* It runs: it gets what the source has held. */
 void arrival_deliver(struct arrival *a);
@@ -73,6 +75,8 @@ void arrival_deliver(struct arrival *a);
 int arrival_settle(struct arrival *a, struct err *e);
 /* What of that was held. */
 struct hold_stats arrival_stats(const struct arrival *a);
+/* Waits until the VRRP instance that owns the address is master here: 1, or 0 if it doesn't get so. */
+int arrival_take_over(struct arrival *a, struct err *e);
 /* Waits until all has been announced. */
 int arrival_announce(struct arrival *a, struct err *e);
 

@@ -53,21 +53,34 @@ static int make_hold(struct departure *d, struct err *e)
 	return r < 0 ? err_sys(e, -r, "entering %s", d->home.path) : hold_new(&d->reached, &d->hold, e);
 }
 
-void departure_prepare(struct departure *d, struct report *report)
+int departure_prepare(struct departure *d, struct report *report, struct err *e)
 {
-	struct err e = ERR_INIT;
+	struct err why = ERR_INIT;
 	char text[ERR_TEXT_MAX + 64];
 
-	if (!departure_has_address(d))
-		return;
+	int r = floating_lock(&d->floating, e);
+
+	if (r < 0 || !departure_has_address(d))
+		return r;
 	d->parcel = calloc(1, sizeof(*d->parcel));
 	d->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (!d->parcel || d->timer < 0)
-		err_sys(&e, d->parcel ? errno : ENOMEM, "room for packets");
-	else if (make_hold(d, &e) == 0)
-		return;
-	snprintf(text, sizeof(text), "packets that come meanwhile will be lost: %s", e.text);
+		err_sys(&why, d->parcel ? errno : ENOMEM, "room for packets");
+	else if (make_hold(d, &why) == 0)
+		return 0;
+	/* Two hosts have VRRP's for a while, of which one must be unseen. */
+	if (address_is_vrrp(&d->floating.address)) {
+		*e = why;
+		return -why.code;
+	}
+	snprintf(text, sizeof(text), "packets that come meanwhile will be lost: %s", why.text);
 	report_note(report, text);
+	return 0;
+}
+
+int departure_guarded_fd(const struct departure *d)
+{
+	return d->hold && address_is_vrrp(&d->floating.address) ? hold_rules_fd(d->hold) : -1;
 }
 
 static int look(struct departure *d)
@@ -199,6 +212,8 @@ int departure_running(struct departure *d, struct err *e)
 {
 	int r;
 
+	/* What fails here is seen in departure_leave(). */
+	floating_withdraw(&d->floating, NULL);
 	if (!d->hold)
 		return departure_has_address(d) ? send_end(d, e) : 0;
 	/* What came until now counts as held, what comes from now on as forwarded. */
@@ -238,6 +253,24 @@ int departure_linger(struct departure *d, struct err *e)
 int departure_finish(struct departure *d, struct err *e)
 {
 	return home_remove(&d->home, e);
+}
+
+void departure_leave(struct departure *d, bool took_over, struct report *report)
+{
+	struct err e = ERR_INIT;
+	char track[64], text[ERR_TEXT_MAX + 64];
+	int r = floating_leave(&d->floating.address, &e);
+
+	if (r == 0 && took_over)
+		r = floating_stand_by(&d->floating, &e);
+	if (r < 0) {
+		report_note(report, e.text);
+	} else if (!took_over) {
+		vrrp_track_path(&d->floating.address.vrrp, track);
+		snprintf(text, sizeof(text), "keepalived has not become MASTER there: so that it does not "
+			"here, %s keeps it in FAULT; write 0 to it when that is mended", track);
+		report_note(report, text);
+	}
 }
 
 /* --- the way back ----------------------------------------------------------------------------- */

@@ -44,7 +44,10 @@ struct departure {
 int departure_init(struct departure *d, const struct container_facts *f, struct err *e);
 
 /* All that takes long, while the container runs. */
-void departure_prepare(struct departure *d, struct report *report);
+int departure_prepare(struct departure *d, struct report *report, struct err *e);
+/* A descriptor that keeps this host from being seen with an address that only VRRP can take away, also
+ * without this process; or -1. */
+int departure_guarded_fd(const struct departure *d);
 
 /* Just before the freeze: nothing new comes to the container, and it gets a moment to take what
  * waits in its sockets, since CRIU doesn't carry datagrams. */
@@ -56,7 +59,7 @@ static inline bool departure_has_address(const struct departure *d)
 	return d->reached.n_addresses > 0;
 }
 
-/* It is dumped: its addresses leave this host. */
+/* It is dumped: its addresses leave this host, or are not answered for any more. */
 int departure_release(struct departure *d, struct err *e);
 
 /* What was held goes to the target, and from now on whatever comes. */
@@ -68,6 +71,9 @@ int departure_running(struct departure *d, struct err *e);
 
 /* Until peers that were slow to notice have turned as well: forwards for a moment more. */
 int departure_linger(struct departure *d, struct err *e);
+
+/* It has all: VRRP's address is gone from here. @took_over: VRRP has seen to it there. */
+void departure_leave(struct departure *d, bool took_over, struct report *report);
 
 /* It is deleted here: so is its own network. */
 int departure_finish(struct departure *d, struct err *e);

@@ -193,6 +193,8 @@ static int checkpoint_finish(void *ctx, struct err *e)
 		r = floating_release(&c->floating, e);
 	if (r == 0)
 		r = dump_finish(&c->dump, e);
+	if (r == 0 && !c->o->leave_running)
+		r = floating_stand_by(&c->floating, e);
 	if (r == 0)
 		journal_end(&c->journal);
 	return r;
@@ -296,6 +298,7 @@ static int restore_check(void *ctx, struct err *e)
 			.memory_bytes = m->memory_bytes,
 			.listeners = m->listeners,
 			.n_listeners = m->n_listeners,
+			.kept = true,
 		};
 
 		host_facts_read(here);
@@ -327,6 +330,8 @@ static int restore_images(void *ctx, struct err *e)
 	r = workplace_enter(e);
 	if (r == 0)
 		r = restore_prepare(&l->restore, NULL, l->config.criu_config, e);
+	if (r == 0)
+		r = floating_become_master(&l->floating, e);
 	if (r == 0)
 		r = floating_take(&l->floating, e);
 	if (r == 0)

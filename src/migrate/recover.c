@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "net/address.h"
+#include "net/floating.h"
 #include "net/home.h"
 #include "oci/cgroup.h"
 #include "oci/runc.h"
@@ -23,7 +23,8 @@ static int take_address_back(const struct journal_entry *j, struct err *e)
 	if (!j->address[0])
 		return 0;
 	r = address_parse(j->address, &a, e);
-	if (r < 0)
+	/* VRRP's has not left. */
+	if (r < 0 || address_is_vrrp(&a))
 		return r;
 	r = address_add(&a);
 	if (r < 0)
@@ -94,8 +95,25 @@ static int recover_target(const struct journal_entry *j, struct err *e)
 	if (r < 0 || !j->address[0])
 		return r;
 	r = address_parse(j->address, &a, e);
-	if (r == 0 && (r = address_remove(&a)) < 0)
+	if (r < 0 || (address_is_vrrp(&a) && vrrp_state(&a.vrrp) == VRRP_MASTER))
+		return r;
+	r = address_remove(&a);
+	if (r < 0)
 		err_sys(e, -r, "removing %s", a.text);
+	return r;
+}
+
+/* The other host may answer for the address: this one must not, whoever has the container. */
+static int give_address_away(const struct journal_entry *j, struct err *e)
+{
+	struct floating f;
+	int r = floating_init(&f, j->address[0] ? j->address : NULL, e);
+
+	if (r == 0)
+		r = floating_withdraw(&f, e);
+	if (r == 0)
+		r = floating_leave(&f.address, e);
+	floating_done(&f);
 	return r;
 }
 
@@ -106,7 +124,7 @@ int recover_entry(const struct journal_entry *j, enum recovery *ret, struct err 
 
 	if (strcmp(j->step, source ? "committed" : "owner") == 0) {
 		*ret = RECOVERY_DOUBT;
-		return 0;
+		return source ? give_address_away(j, e) : 0;
 	}
 	*ret = source ? RECOVERY_HERE : RECOVERY_CLEARED;
 	r = source ? recover_source(j, e) : recover_target(j, e);

@@ -9,7 +9,7 @@
 enum recovery {
 	RECOVERY_HERE,	  /* the container belongs to this host and runs on */
 	RECOVERY_CLEARED, /* it belongs to the other host; nothing of it is left here */
-	RECOVERY_DOUBT,	  /* only both hosts together can tell: nothing was changed */
+	RECOVERY_DOUBT,	  /* only both hosts together can tell: it is as it was */
 };
 
 /*
@@ -17,6 +17,6 @@ enum recovery {
  *
  * Before "committed" the source owns the container: it is thawed there and gets its address back;
  * before "owner" nothing has run on the target: what was restored is deleted. Beyond that this host
- * can't know what the other one did.
+ * can't know what the other one did; only VRRP, where it owns the address, is told not to have it here.
  */
 int recover_entry(const struct journal_entry *j, enum recovery *ret, struct err *e);

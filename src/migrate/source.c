@@ -323,15 +323,15 @@ static int run_prepare(void *ctx, struct err *e)
 		.netns = s->facts.config.netns, .network = s->facts.config.network,
 		.cgroup = s->facts.c.cgroup}, e);
 	if (r == 0)
-		r = guard_start(&s->guard, &s->journal, -1, e);
+		r = departure_prepare(&s->departure, s->report, e);
+	if (r == 0)
+		r = guard_start(&s->guard, &s->journal, departure_guarded_fd(&s->departure), e);
 	if (r == 0)
 		r = workplace_enter(e);
 	if (r == 0)
 		r = dump_prepare(&s->dump, &s->facts.c, s->facts.config.criu_config, e);
 	if (r == 0)
 		r = dump_start(&s->dump, &s->dump_options, &s->waiter, e);
-	if (r == 0)
-		departure_prepare(&s->departure, s->report);
 	if (r == 0)
 		r = send_prepare(s, e);
 	if (r == 0)
@@ -616,6 +616,7 @@ static int run_drain(void *ctx, struct err *e)
 	s->result = m.body.drained;
 	msg_done(&m);
 	r = departure_linger(&s->departure, e);
+	departure_leave(&s->departure, s->result.took_over, s->report);
 	return r < 0 ? r : send_control(s, MSG_BYE, NULL, e);
 }
 

@@ -391,12 +391,18 @@ static bool needs_tmp(const struct target *t)
 	return r;
 }
 
-static void prepare_arrival(struct target *t)
+static int prepare_arrival(struct target *t, struct err *e)
 {
-	struct err e = ERR_INIT;
+	struct err why = ERR_INIT;
+	int r = arrival_prepare(&t->arrival, &why);
 
-	if (arrival_prepare(&t->arrival, &e) < 0)
-		say(t, "packets that come meanwhile will be lost: %s", e.text);
+	if (r < 0 && address_is_vrrp(&t->arrival.floating.address)) {
+		*e = why;
+		return r;
+	}
+	if (r < 0)
+		say(t, "packets that come meanwhile will be lost: %s", why.text);
+	return 0;
 }
 
 static int start_restore(struct target *t, struct err *e)
@@ -423,7 +429,7 @@ static int start_restore(struct target *t, struct err *e)
 	if (r == 0)
 		r = arrival_make_network(&t->arrival, e);
 	if (r == 0)
-		prepare_arrival(t);
+		r = prepare_arrival(t, e);
 	if (r == 0)
 		r = guard_start(&t->guard, &t->journal, arrival_guarded_fd(&t->arrival), e);
 	if (r == 0)
@@ -566,7 +572,7 @@ static int add_address(struct target *t, struct err *e)
 	uint64_t start = clock_now();
 	int r;
 
-	r = arrival_take(&t->arrival, e);
+	r = arrival_take(&t->arrival, &t->waiter, e);
 	t->address_ns = clock_now() - start;
 	return r;
 }
@@ -686,7 +692,7 @@ static int run_commit(void *ctx, struct err *e)
 	server_give_way(t->server, false);
 	for (unsigned i = 0; i < t->streams; i++)
 		receiver_hurry(t->receivers[i]);
-	r = arrival_show(&t->arrival, &t->waiter, e);
+	r = arrival_show(&t->arrival, e);
 	/* Once CRIU has its yes the container may have run: no signal, and no source that goes away, is
 	 * a reason to undo it then. */
 	if (r == 0)
@@ -703,7 +709,7 @@ static int run_commit(void *ctx, struct err *e)
 
 /* --- drain ------------------------------------------------------------------------------------ */
 
-static int send_drained(struct target *t, struct err *e)
+static int send_drained(struct target *t, bool took_over, struct err *e)
 {
 	struct pager_stats s = pager_stats(t->pager);
 	struct hold_stats packets = arrival_stats(&t->arrival);
@@ -718,6 +724,7 @@ static int send_drained(struct target *t, struct err *e)
 		.packets_delivered = t->arrival.delivered,
 		.packets_held = packets.held,
 		.packets_overflow = t->arrival.overflow + packets.overflow,
+		.took_over = took_over,
 	};
 
 	return send_control(t, MSG_DRAINED, &m, e);
@@ -734,7 +741,9 @@ static int run_drain(void *ctx, struct err *e)
 		r = wait_all_installed(t, DEADLINE_NEVER, e);
 	if (r == 0)
 		r = arrival_settle(&t->arrival, e);
-	return r < 0 ? r : send_drained(t, e);
+	if (r == 0)
+		r = arrival_take_over(&t->arrival, e);
+	return r < 0 ? r : send_drained(t, r > 0, e);
 }
 
 static int run_bye(void *ctx, struct err *e)

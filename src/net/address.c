@@ -31,15 +31,24 @@ static size_t address_len(const struct address *a)
 	return a->family == AF_INET ? 4 : 16;
 }
 
+/* Words behind "ADDRESS/PREFIX dev INTERFACE". */
+static bool has_more(const char *text)
+{
+	char rest;
+
+	return sscanf(text, "%*s dev %*s %c", &rest) == 1;
+}
+
 int address_parse(const char *text, struct address *ret, struct err *e)
 {
-	char ip[64], interface[64], rest;
+	char ip[64], interface[64], vrrp[64], rest;
 	unsigned prefix;
+	int n = sscanf(text, "%63[0-9a-fA-F.:]/%3u dev %63s vrrp %63s %c", ip, &prefix, interface, vrrp, &rest);
 	int r;
 
 	*ret = (struct address){0};
-	if (sscanf(text, "%63[0-9a-fA-F.:]/%3u dev %63s %c", ip, &prefix, interface, &rest) == 3 &&
-		strlen(interface) < sizeof(ret->interface) && strlen(text) < sizeof(ret->text)) {
+	if ((n == 4 || (n == 3 && !has_more(text))) && strlen(interface) < sizeof(ret->interface) &&
+		strlen(text) < sizeof(ret->text) && (n == 3 || vrrp_init(&ret->vrrp, vrrp) == 0)) {
 		ret->family = strchr(ip, ':') ? AF_INET6 : AF_INET;
 		ret->prefix = (uint8_t)prefix;
 		snprintf(ret->interface, sizeof(ret->interface), "%s", interface);
@@ -48,7 +57,8 @@ int address_parse(const char *text, struct address *ret, struct err *e)
 			return 0;
 	}
 	r = err_set(e, ERR_REFUSED, EINVAL, "\"%s\" is no address", text);
-	err_remedy(e, "the annotation org.godwit.address wants \"ADDRESS/PREFIX dev INTERFACE\"");
+	err_remedy(e, "the annotation org.godwit.address wants \"ADDRESS/PREFIX dev INTERFACE\", and "
+		      "\"vrrp INSTANCE\" behind it if keepalived owns it");
 	return r;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "net/vrrp.h"
 
 #include <net/ethernet.h>
 #include <net/if.h>
@@ -9,8 +10,8 @@
 #include <stdint.h>
 
 /*
- * The floating address that moves with a container: "ADDRESS/PREFIX dev INTERFACE", as the
- * annotation org.godwit.address has it; added, removed and announced by the kernel's interfaces.
+ * The floating address that moves with a container: "ADDRESS/PREFIX dev INTERFACE [vrrp INSTANCE]", as
+ * the annotation org.godwit.address has it; added, removed and announced by the kernel's interfaces.
  */
 
 struct address {
@@ -18,8 +19,14 @@ struct address {
 	uint8_t prefix;
 	uint8_t bytes[16];
 	char interface[IF_NAMESIZE];
-	char text[80]; /* as it was given */
+	struct vrrp vrrp; /* whose it is; without a name: nobody else's */
+	char text[120];	  /* as it was given */
 };
+
+static inline bool address_is_vrrp(const struct address *a)
+{
+	return a->vrrp.name[0] != '\0';
+}
 
 int address_parse(const char *text, struct address *ret, struct err *e);
 

@@ -367,8 +367,10 @@ int hold_silence(struct hold *h)
 
 	nft_begin(&b, &h->nft);
 	for (size_t i = 0; i < FAMILIES; i++)
-		if (has_table(h, families[i]))
+		if (has_table(h, families[i])) {
+			put_unseen(&b, families[i]);
 			put_rule(&b, families[i], "departures", NFT_JUMP, "silence");
+		}
 	if (h->what.own_network)
 		put_rule(&b, NFPROTO_ARP, "replies", NFT_JUMP, "mute");
 	return nft_commit(&b, &h->nft);

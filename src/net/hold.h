@@ -31,8 +31,8 @@ void hold_free(struct hold *h);
 int hold_start(struct hold *h, bool unseen);
 /* They are answered for, what waited leaves, and a silence ends. */
 int hold_show(struct hold *h);
-/* Nothing leaves this host from the addresses any more, and nothing at all a network of the container's
- * own. */
+/* Nothing leaves this host from the addresses any more, nothing at all a network of the container's own, and
+ * who asks who has one gets no answer. */
 int hold_silence(struct hold *h);
 
 /* What the rules live by: they stay as long as any process keeps it open. */

@@ -128,6 +128,7 @@ static const struct field drained[] = {
 	F(U64, msg_drained, packets_delivered, U64_ANY),
 	F(U64, msg_drained, packets_held, U64_ANY),
 	F(U64, msg_drained, packets_overflow, U64_ANY),
+	F(U8, msg_drained, took_over, 1),
 };
 
 static const struct field packet[] = {{BLOB, 0, WIRE_PACKET_MAX, NULL}};

@@ -132,9 +132,13 @@ checker_verifies() {
 # start_migration CONTAINER OPTIONS...: from strasbourg in the background; its output goes to a file
 # outside of the hosts.
 start_migration() {
-	local name=$1
-	shift
-	at strasbourg godwit migrate "$@" "$name" tuebingen >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
+	start_migration_from strasbourg "$@"
+}
+
+start_migration_from() {
+	local from=$1 name=$2
+	shift 2
+	at "$from" godwit migrate "$@" "$name" "$(other_site "$from")" >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
 	job=$!
 }
 

@@ -54,3 +54,10 @@ nothing_lost() {
 	jq -e '.sent > 1000 and .answered == .sent and .lost_there + .lost_back + .twice + .late_there +
 		.late_back == 0' <<<"$1"
 }
+
+# owner_follows FILE: whoever says that it has the address is another one exactly once a migration.
+owner_follows() {
+	awk '$2 != last { n++; last = $2; print n, $0 } END { exit n != '"$((migrations + 1))"' }' "$1"
+	# And it was asked all the time.
+	[ "$(grep -c answer "$1")" -gt $((migrations * 10)) ]
+}

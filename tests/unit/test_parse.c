@@ -85,7 +85,8 @@ static void addresses_are_parsed_strictly(void **state)
 {
 	static const char *const bad[] = {"", "10.0.0.1", "10.0.0.1/33 dev br0", "10.0.0/8 dev br0",
 		"10.0.0.1/8 dev ", "10.0.0.1/8 dev br0 x", "fd00::1/129 dev br0",
-		"10.0.0.1/8 dev interface-name-too-long"};
+		"10.0.0.1/8 dev interface-name-too-long", "10.0.0.1/8 dev br0 vrrp",
+		"10.0.0.1/8 dev br0 vrrp a/b", "10.0.0.1/8 dev br0 vrrp a b"};
 	struct address a;
 	struct err e = ERR_INIT;
 
@@ -96,6 +97,9 @@ static void addresses_are_parsed_strictly(void **state)
 	assert_string_equal(a.interface, "br0");
 	assert_int_equal(address_parse("fd00::1/64 dev eth0.7", &a, &e), 0);
 	assert_int_equal(a.family, AF_INET6);
+	assert_false(address_is_vrrp(&a));
+	assert_int_equal(address_parse("fd00::1/64 dev br0 vrrp VI_1", &a, &e), 0);
+	assert_string_equal(a.vrrp.name, "VI_1");
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		assert_true(address_parse(bad[i], &a, &e) < 0);
 }

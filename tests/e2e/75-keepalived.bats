@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+# The floating address belongs to keepalived, as examples/keepalived configures it.
+
+load helpers
+load traffic
+
+ROUNDS=${GODWIT_TEST_ROUNDS:-3}
+V4=10.10.0.100
+V6=fd10::100
+
+setup_file() {
+	load helpers
+	lab keepalived start strasbourg
+	lab keepalived start tuebingen
+}
+
+teardown_file() {
+	load helpers
+	lab keepalived stop strasbourg
+	lab keepalived stop tuebingen
+}
+
+setup() {
+	traffic_setup
+}
+
+teardown() {
+	local s
+	stop_all
+	for s in strasbourg tuebingen; do
+		lab workload stop "$s" echo
+		lab workload stop "$s" echo6
+	done
+}
+
+vrrp_is() {
+	at "$1" grep -qx "$2" /run/vrrp-xonotic.state
+}
+
+# The container's host is master and preferred, the other one is neither and has no address.
+vrrp_follows() {
+	vrrp_is "$site" MASTER
+	vrrp_is "$(other_site "$site")" BACKUP
+	[ "$(at "$site" cat /run/vrrp-xonotic.track)" = 1 ]
+	[ "$(at "$(other_site "$site")" cat /run/vrrp-xonotic.track)" = 0 ]
+	at "$site" ip -o addr show dev br0 | grep -q " $V4/24 "
+	! at "$(other_site "$site")" ip -o addr show dev br0 | grep -qE " ($V4/24|$V6/64) "
+}
+
+# observed CONTAINER ADDRESS: it runs at strasbourg, is sent datagrams to, and asked for.
+observed() {
+	lab workload start --vrrp strasbourg "$@"
+	start owners owners "$V" 2
+	start udp peer udp "$V" 7000 1000
+	sleep 1
+}
+
+vrrp_moves() {
+	local i
+	observed "$1"
+	for ((i = 0; i < 2 * ROUNDS; i++)); do
+		move "$1"
+		vrrp_follows
+	done
+	sleep 1
+	nothing_lost "$(stop udp)"
+	stop owners >/dev/null
+	owner_follows "$BATS_TEST_TMPDIR/owners.out"
+}
+
+@test "keepalived's address moves along, one host answers for it, no datagram is lost" {
+	V=$V4 vrrp_moves echo
+}
+
+@test "the same with IPv6" {
+	V=$V6 vrrp_moves echo6
+}
+
+@test "what is rolled back has not touched VRRP" {
+	V=$V4 observed echo 400
+	transitions=$(at strasbourg grep -c Entering /var/log/keepalived.log)
+	start_migration echo --mode stop
+	wait_phase send
+	at strasbourg pkill -INT -n -x godwit
+	end_migration
+	[ "$status" = 130 ]
+	wait_until no_handlers tuebingen
+	vrrp_follows
+	[ "$(at strasbourg grep -c Entering /var/log/keepalived.log)" = "$transitions" ]
+	nothing_lost "$(stop udp)"
+	stop owners >/dev/null
+	owner_follows "$BATS_TEST_TMPDIR/owners.out"
+}
+
+# killed SITE: its godwit dies while the target restores.
+killed() {
+	V=$V4 observed echo 400
+	start_migration echo --mode stop
+	wait_phase send
+	at "$1" pkill -9 -n -x godwit
+	end_migration
+	[ "$status" != 0 ]
+	wait_until no_handlers tuebingen
+	wait_until vrrp_follows
+	stop owners >/dev/null
+	owner_follows "$BATS_TEST_TMPDIR/owners.out"
+}
+
+@test "the source's process is killed: VRRP is as it was, one host answers" {
+	killed strasbourg
+}
+
+@test "the target's process is killed: the same" {
+	killed tuebingen
+}
+
+@test "without keepalived, or in a wrong state, it is refused with a remedy" {
+	lab workload start --vrrp strasbourg echo
+	at tuebingen sh -c 'echo -254 >/run/vrrp-xonotic.track'
+	wait_until vrrp_is tuebingen FAULT
+	migrate strasbourg tuebingen echo
+	[ "$status" = 3 ]
+	assert_says "instance xonotic is in state FAULT here, not BACKUP" "0 in /run/vrrp-xonotic.track"
+	at tuebingen sh -c 'echo 0 >/run/vrrp-xonotic.track'
+	wait_until vrrp_is tuebingen BACKUP
+	lab keepalived stop tuebingen
+	migrate strasbourg tuebingen echo
+	[ "$status" = 3 ]
+	assert_says "/run/vrrp-xonotic.track: No such file" "examples/keepalived"
+	lab keepalived start tuebingen
+	vrrp_follows
+}
