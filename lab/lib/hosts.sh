@@ -110,10 +110,12 @@ start_agents() {
 		done
 	done
 	for a in $(sites); do
-		in_host "$a" sh -c 'setsid godwit agent </dev/null >/var/log/godwit-agent.log 2>&1 &'
+		agent_start "$a"
 	done
-	for a in $(sites); do
-		wait_for 10 in_host "$a" sh -c 'ss -Hltn sport = :7342 | grep -q .' ||
-			die "no agent at $a: $(in_host "$a" tail -n 3 /var/log/godwit-agent.log)"
-	done
+}
+
+agent_start() {
+	in_host "$1" sh -c 'setsid godwit agent </dev/null >/var/log/godwit-agent.log 2>&1 &'
+	wait_for 10 in_host "$1" sh -c 'ss -Hltn sport = :7342 | grep -q .' ||
+		die "no agent at $1: $(in_host "$1" tail -n 3 /var/log/godwit-agent.log)"
 }
