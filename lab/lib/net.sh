@@ -18,7 +18,7 @@ wire() {
 	ip -n "$INTERNET" link add "$3" type veth peer name "$2" netns "$(host_pid "$1")"
 }
 
-site_net_up() {
+site_wan_up() {
 	local site=$1 n other
 	n=$(site_number "$site")
 	wire "$site" wan0 "w-$n"
@@ -26,16 +26,23 @@ site_net_up() {
 	in_host "$site" sh -e <<-E
 		ip link set wan0 up
 		ip addr add $WAN.$n/24 dev wan0
-		ip link add br0 type bridge
-		ip link set br0 address 02:10:00:00:00:0$n
-		ip link set br0 up
-		ip addr add $LAN.$n/24 dev br0
-		ip addr add $LAN6$n/64 dev br0 nodad
 		echo 127.0.0.1 localhost >/etc/hosts
 	E
 	for other in $(sites); do
 		echo "$WAN.$(site_number "$other") $other"
 	done | in_host "$site" sh -c 'cat >>/etc/hosts'
+}
+
+site_lan_up() {
+	local n
+	n=$(site_number "$1")
+	in_host "$1" sh -e <<-E
+		ip link add br0 type bridge
+		ip link set br0 address 02:10:00:00:00:0$n
+		ip link set br0 up
+		ip addr add $LAN.$n/24 dev br0
+		ip addr add $LAN6$n/64 dev br0 nodad
+	E
 }
 
 # A key pair for the tunnel, as the guide makes it; prints the fingerprint.
