@@ -14,7 +14,6 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#define DELIVER_MS 1000 /* at the application's pace */
 #define KEPT_MAX (64u << 20)
 #define FIRST_AGAIN_MS 50 /* caches may have missed an announcement: after 50, 150, 350, 750 ms */
 #define ANNOUNCEMENTS 5
@@ -140,25 +139,25 @@ static void deliver(struct arrival *a, const void *packet, size_t len)
 		a->overflow++;
 }
 
-static void wait_room(struct arrival *a, uint64_t deadline)
+static void wait_room(struct arrival *a, struct sockets_pace *pace)
 {
 	_cleanup_netns_ int back = -1;
 
 	if (home_enter(&a->home, &back) == 0)
-		sockets_wait_room(&a->reached, deadline);
+		sockets_wait_room(pace);
 }
 
 void arrival_deliver(struct arrival *a)
 {
 	struct cursor c = cursor_of(a->kept.data, a->kept.len);
-	uint64_t deadline = deadline_in_ms(DELIVER_MS);
+	struct sockets_pace pace = sockets_pace(&a->reached);
 
 	for (unsigned n = 1; c.left > 0; n++) {
 		size_t len = cursor_u16(&c);
 
 		deliver(a, cursor_take(&c, len), len);
 		if (n % SOCKETS_BURST == 0)
-			wait_room(a, deadline);
+			wait_room(a, &pace);
 	}
 	buf_reset(&a->kept);
 	a->running = true;

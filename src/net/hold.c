@@ -56,7 +56,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define END_MS 1000 /* the application may be slow, or packets come faster than it takes them */
 #define GRACE_MS 10 /* for processors that still see a rule that is gone */
 
 struct hold {
@@ -331,7 +330,7 @@ static int let_depart(struct hold *h)
 {
 	int r = queue_take(&h->departing, UINT_MAX, NULL, NULL);
 
-	return r < 0 ? r : queue_decide(&h->departing, NF_ACCEPT);
+	return r < 0 ? r : queue_decide(&h->departing, NF_ACCEPT, UINT32_MAX);
 }
 
 /* All that hides it goes. */
@@ -391,31 +390,31 @@ int hold_take(struct hold *h, queue_packet_fn *f, void *ctx)
 	return queue_take(&h->queue, UINT_MAX, f, ctx);
 }
 
-/* Lets go what is there, at the application's pace until @deadline, and what comes within @ms after. */
-static int let_go(struct hold *h, uint64_t deadline, uint64_t ms)
+/* Lets go what is there, at the application's pace, and what comes within @ms after. */
+static int let_go(struct hold *h, struct sockets_pace *pace, uint64_t ms)
 {
 	int r;
 
 	do {
 		r = queue_take(&h->queue, SOCKETS_BURST, NULL, NULL);
-		if (r >= 0)
-			r = queue_decide(&h->queue, NF_ACCEPT);
+		while (r >= 0 && (r = queue_decide(&h->queue, NF_ACCEPT, SOCKETS_BURST)) > 0)
+			sockets_wait_room(pace);
 		if (r < 0)
 			return r;
-		sockets_wait_room(&h->what, deadline);
+		sockets_wait_room(pace);
 		r = fd_wait(hold_fd(h), POLLIN, deadline_in_ms(ms));
-	} while (r == 0 && (ms > 0 || !deadline_passed(deadline)));
+	} while (r == 0 && (ms > 0 || !pace->given_up));
 	return r == -ETIMEDOUT ? 0 : r;
 }
 
 int hold_end(struct hold *h)
 {
-	uint64_t deadline = deadline_in_ms(END_MS);
+	struct sockets_pace pace = sockets_pace(&h->what);
 	struct nft_batch b;
 	int r = let_depart(h);
 
 	if (r == 0)
-		r = let_go(h, deadline, 0);
+		r = let_go(h, &pace, 0);
 	if (r < 0)
 		return r;
 	nft_begin(&b, &h->nft);
@@ -425,7 +424,7 @@ int hold_end(struct hold *h)
 			flush_silence(&b, families[i]);
 		}
 	r = nft_commit(&b, &h->nft);
-	return r < 0 ? r : let_go(h, deadline, GRACE_MS);
+	return r < 0 ? r : let_go(h, &pace, GRACE_MS);
 }
 
 struct hold_stats hold_stats(const struct hold *h)

@@ -46,7 +46,7 @@ int hold_take(struct hold *h, queue_packet_fn *f, void *ctx);
 /*
  * Ends it: what is kept goes its way as if it had come just now, in order and, but for what comes in
  * the moment in which the rule goes, ahead of what comes later. Takes a few milliseconds, or as long
- * as the application needs to take it, up to a second.
+ * as the application needs to take it (SOCKETS_PATIENCE_MS).
  */
 int hold_end(struct hold *h);
 

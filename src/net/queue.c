@@ -121,7 +121,6 @@ static int on_message(const struct nlmsghdr *h, void *ctx)
 		return MNL_CB_OK;
 	t->q->newest = ntohl(
 		((const struct nfqnl_msg_packet_hdr *)mnl_attr_get_payload(v[NFQA_PACKET_HDR]))->packet_id);
-	t->q->undecided = true;
 	t->q->taken++;
 	t->q->cut |= v[NFQA_CAP_LEN] != NULL;
 	if (t->f && t->result == 0)
@@ -147,17 +146,23 @@ int queue_take(struct queue *q, unsigned max, queue_packet_fn *f, void *ctx)
 	return t.result < 0 ? t.result : (int)(q->taken - before);
 }
 
-int queue_decide(struct queue *q, uint32_t verdict)
+/* The kernel numbers packets from 1 on, and a verdict is for all up to a number. Those that it had no
+ * room for have a number, too. */
+int queue_decide(struct queue *q, uint32_t verdict, uint32_t max)
 {
 	char room[256] __attribute__((aligned(NLMSG_ALIGNTO)));
-	struct nfqnl_msg_verdict_hdr v = {.verdict = htonl(verdict), .id = htonl(q->newest)};
+	struct nfqnl_msg_verdict_hdr v = {.verdict = htonl(verdict)};
 	struct nlmsghdr *h = message(room, NFQNL_MSG_VERDICT_BATCH, 0, q->number);
+	uint32_t left = q->newest - q->decided;
 
-	if (!q->undecided)
+	if (left == 0)
 		return 0;
-	q->undecided = false;
+	q->decided += left < max ? left : max;
+	v.id = htonl(q->decided);
 	mnl_attr_put(h, NFQA_VERDICT_HDR, sizeof(v), &v);
-	return mnl_socket_sendto(q->socket, h, h->nlmsg_len) < 0 ? -errno : 0;
+	if (mnl_socket_sendto(q->socket, h, h->nlmsg_len) < 0)
+		return -errno;
+	return q->decided != q->newest;
 }
 
 /* A line a queue: number, port, waiting, copy mode, copy range, dropped, dropped for want of room in

@@ -15,8 +15,8 @@
 struct queue {
 	struct mnl_socket *socket; /* owned */
 	uint16_t number;
-	uint32_t newest; /* of those that were taken */
-	bool undecided;	 /* some of those that were taken have no verdict yet */
+	uint32_t newest;  /* of those that were taken */
+	uint32_t decided; /* the newest that has its verdict */
 	uint64_t taken;
 	bool cut; /* one came shortened */
 	uint8_t *room; /* owned */
@@ -37,9 +37,9 @@ typedef int queue_packet_fn(void *ctx, const void *packet, size_t len);
  * -errno, also of @f. */
 int queue_take(struct queue *q, unsigned max, queue_packet_fn *f, void *ctx);
 
-/* What happens to those that were taken: NF_ACCEPT, they go their way in the order in which they
- * came, or NF_DROP. */
-int queue_decide(struct queue *q, uint32_t verdict);
+/* What happens to the oldest @max of those that were taken: NF_ACCEPT, they go their way in the order in
+ * which they came, or NF_DROP. 1 when others have no verdict yet, else 0, or -errno. */
+int queue_decide(struct queue *q, uint32_t verdict, uint32_t max);
 
 /* How many did not fit and were dropped. */
 uint64_t queue_overflow(const struct queue *q);

@@ -122,10 +122,22 @@ int sockets_look(const struct reached *of, struct sockets *ret)
 	return r;
 }
 
-void sockets_wait_room(const struct reached *r, uint64_t deadline)
+struct sockets_pace sockets_pace(const struct reached *of)
 {
+	return (struct sockets_pace){.of = of, .deadline = deadline_in_ms(SOCKETS_PATIENCE_MS)};
+}
+
+void sockets_wait_room(struct sockets_pace *p)
+{
+	uint64_t fewest = UINT64_MAX, stalled = 0;
 	struct sockets s;
 
-	while (!deadline_passed(deadline) && sockets_look(r, &s) == 0 && s.datagram_bytes > CROWDED_BYTES)
+	while (!p->given_up && sockets_look(p->of, &s) == 0 && s.datagram_bytes > CROWDED_BYTES) {
+		if (s.datagram_bytes < fewest) {
+			fewest = s.datagram_bytes;
+			stalled = deadline_in_ms(SOCKETS_STALL_MS);
+		}
+		p->given_up = deadline_passed(stalled) || deadline_passed(p->deadline);
 		usleep(LOOK_US);
+	}
 }

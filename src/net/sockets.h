@@ -37,7 +37,20 @@ struct sockets {
 /* 0 or -errno. */
 int sockets_look(const struct reached *r, struct sockets *ret);
 
-/* So many packets at a time find room after: */
-#define SOCKETS_BURST 64
-/* Lets applications take what waits, so that the queues don't overflow, until @deadline at most. */
-void sockets_wait_room(const struct reached *r, uint64_t deadline);
+/* So many packets at a time find room after sockets_wait_room(), of 4 KB each as the kernel counts those of
+ * up to 1500 bytes, in a queue of 200 KB: */
+#define SOCKETS_BURST 16
+
+/* How long applications are waited for in all, and one that takes nothing: it may never. */
+#define SOCKETS_PATIENCE_MS 10000
+#define SOCKETS_STALL_MS 1000
+
+struct sockets_pace {
+	const struct reached *of;
+	uint64_t deadline;
+	bool given_up;
+};
+
+struct sockets_pace sockets_pace(const struct reached *of);
+/* Lets applications take what waits, so that the queues don't overflow. At once when it has been given up. */
+void sockets_wait_room(struct sockets_pace *p);

@@ -19,9 +19,11 @@
 #include <netinet/ip6.h>
 #include <netinet/udp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define PORT 4000
 #define PACKETS 20
@@ -151,6 +153,45 @@ static void test_held_v6(void **state)
 {
 	(void)state;
 	held_then_let_go("fd09::9/128 dev lo");
+}
+
+#define MANY 1000 /* of which a socket's queue has room for some fifty */
+
+/* An application that has just been thawed: counts what comes in order. */
+static void *read_late(void *ctx)
+{
+	const struct net *n = ctx;
+	uint32_t v[350], count = 0;
+
+	usleep(50000);
+	while (fd_wait(n->server, POLLIN, deadline_in_ms(1000)) == 0)
+		if (recv(n->server, v, sizeof(v), MSG_DONTWAIT) == sizeof(v) && v[0] == count)
+			count++;
+	return (void *)(uintptr_t)count;
+}
+
+/* Some of them have been taken for another host, some not. */
+static void test_let_go_at_the_applications_pace(void **state)
+{
+	struct net n = net_new("10.9.9.9/32 dev lo");
+	struct hold *h = hold_or_skip(&n);
+	uint32_t v[350] = {0};
+	pthread_t reader;
+	void *count;
+
+	(void)state;
+	assert_int_equal(hold_start(h, false), 0);
+	for (v[0] = 0; v[0] < MANY; v[0]++) {
+		assert_int_equal(send(n.client, v, sizeof(v), 0), sizeof(v));
+		if (v[0] == MANY / 2)
+			assert_int_equal(hold_take(h, NULL, NULL), MANY / 2 + 1);
+	}
+	assert_int_equal(pthread_create(&reader, NULL, read_late, &n), 0);
+	assert_int_equal(hold_end(h), 0);
+	pthread_join(reader, &count);
+	assert_int_equal((uintptr_t)count, MANY);
+	hold_free(h);
+	net_done(&n);
 }
 
 struct packets {
@@ -373,6 +414,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_held_v4),
 		cmocka_unit_test(test_held_v6),
+		cmocka_unit_test(test_let_go_at_the_applications_pace),
 		cmocka_unit_test(test_injected_v4),
 		cmocka_unit_test(test_injected_v6),
 		cmocka_unit_test(test_injected_from_afar),
