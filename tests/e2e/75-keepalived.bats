@@ -10,7 +10,7 @@ V6=fd10::100
 
 setup_file() {
 	load helpers
-	lab keepalived start strasbourg
+	lab keepalived start strasbourg 3>&-
 	lab keepalived start tuebingen 3>&-
 }
 
@@ -88,6 +88,7 @@ vrrp_moves() {
 	wait_until no_handlers tuebingen
 	vrrp_follows
 	[ "$(at strasbourg grep -c Entering /var/log/keepalived.log)" = "$transitions" ]
+	sleep 1
 	nothing_lost "$(stop udp)"
 	stop owners >/dev/null
 	owner_follows "$BATS_TEST_TMPDIR/owners.out"
