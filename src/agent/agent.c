@@ -23,14 +23,13 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#define BACKLOG 64
-#define CHILDREN_MAX 128
-/* Connections that have not authenticated themselves yet; more wait in the backlog. */
-#define STRANGERS_MAX 16
+#define BACKLOG 256
+#define CHILDREN_MAX 256
+#define DROP_MS 1000
 
 struct handler {
 	int pidfd;    /* owned; readable when it has ended */
-	int stranger; /* owned; ends when the peer has authenticated itself; -1 afterwards */
+	int requests; /* owned socket; -1 when it has been closed at the other end */
 };
 
 struct agent {
@@ -38,7 +37,8 @@ struct agent {
 	struct identity identity;
 	int listener, signals;
 	struct handler handlers[CHILDREN_MAX];
-	size_t n, n_strangers;
+	struct client clients[CHILDREN_MAX]; /* of the same number */
+	size_t n;
 };
 
 /* --- listening -------------------------------------------------------------------------------- */
@@ -108,37 +108,55 @@ static void remove_handler(struct agent *a, size_t i)
 
 	/* P_PIDFD */
 	waitid(3, (id_t)a->handlers[i].pidfd, &info, WEXITED | WNOHANG);
-	if (a->handlers[i].stranger >= 0)
-		a->n_strangers--;
-	fd_close(&a->handlers[i].stranger);
+	fd_close(&a->handlers[i].requests);
 	fd_close(&a->handlers[i].pidfd);
-	a->handlers[i] = a->handlers[--a->n];
+	a->n--;
+	a->handlers[i] = a->handlers[a->n];
+	a->clients[i] = a->clients[a->n];
 }
 
-static void no_stranger(struct agent *a, size_t i)
+/* One of a peer that has not shown who it is, so nothing is lost. */
+static void drop_handler(struct agent *a, size_t i)
 {
-	fd_close(&a->handlers[i].stranger);
-	a->n_strangers--;
+	int pidfd = a->handlers[i].pidfd;
+
+	syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+	fd_wait(pidfd, POLLIN, deadline_in_ms(DROP_MS));
+	remove_handler(a, i);
 }
 
-__attribute__((noreturn)) static void handle(struct agent *a, int fd, int authenticated)
+static void answer_handler(struct agent *a, size_t i)
+{
+	struct guest_request request;
+	int fd = a->handlers[i].requests;
+	uint8_t answer;
+
+	if (recv(fd, &request, sizeof(request), MSG_DONTWAIT) != sizeof(request)) {
+		fd_close(&a->handlers[i].requests);
+		return;
+	}
+	answer = (uint8_t)quota_answer(&a->o->quota, a->clients, a->n, i, &request);
+	send(fd, &answer, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+__attribute__((noreturn)) static void handle(struct agent *a, int fd, int requests)
 {
 	fd_close(&a->listener);
 	fd_close(&a->signals);
 	for (size_t i = 0; i < a->n; i++) {
 		fd_close(&a->handlers[i].pidfd);
-		fd_close(&a->handlers[i].stranger);
+		fd_close(&a->handlers[i].requests);
 	}
-	_exit(connection_handle(fd, &a->identity, a->o->config_dir, authenticated));
+	_exit(connection_handle(fd, &a->identity, a->o->config_dir, requests));
 }
 
-static void start_handler(struct agent *a, int fd)
+static void start_handler(struct agent *a, int fd, const struct in6_addr *from)
 {
 	struct handler *h = &a->handlers[a->n];
 	int ends[2];
 	pid_t pid;
 
-	if (pipe2(ends, O_CLOEXEC) < 0)
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return;
 	pid = fork();
 	if (pid == 0) {
@@ -146,24 +164,33 @@ static void start_handler(struct agent *a, int fd)
 		handle(a, fd, ends[1]);
 	}
 	close(ends[1]);
-	h->stranger = ends[0];
+	h->requests = ends[0];
 	h->pidfd = pid < 0 ? -1 : (int)syscall(SYS_pidfd_open, pid, 0);
 	if (h->pidfd < 0) {
 		fprintf(stderr, "godwit: no process for a connection: %s\n", strerror(errno));
 		close(ends[0]);
 		return;
 	}
-	a->n++;
-	a->n_strangers++;
+	a->clients[a->n++] = (struct client){.from = *from, .since = clock_now()};
 }
 
 static void accept_one(struct agent *a)
 {
-	int fd = accept4(a->listener, NULL, NULL, SOCK_CLOEXEC);
+	struct sockaddr_storage from = {0};
+	socklen_t len = sizeof(from);
+	int fd = accept4(a->listener, (struct sockaddr *)&from, &len, SOCK_CLOEXEC);
+	struct in6_addr origin;
+	size_t surplus;
 
 	if (fd < 0)
 		return;
-	start_handler(a, fd);
+	origin = quota_origin((struct sockaddr *)&from);
+	if (quota_admits(&a->o->quota, a->clients, a->n, &origin)) {
+		surplus = quota_surplus(&a->o->quota, a->clients, a->n);
+		if (surplus < a->n)
+			drop_handler(a, surplus);
+		start_handler(a, fd, &origin);
+	}
 	close(fd);
 }
 
@@ -171,14 +198,14 @@ static void accept_one(struct agent *a)
 
 static size_t list_fds(const struct agent *a, struct pollfd *p)
 {
-	bool full = a->n == CHILDREN_MAX || a->n_strangers == STRANGERS_MAX;
+	bool full = a->n == CHILDREN_MAX;
 	size_t n = 0;
 
 	p[n++] = (struct pollfd){.fd = a->signals, .events = POLLIN};
 	p[n++] = (struct pollfd){.fd = full ? -1 : a->listener, .events = POLLIN};
 	for (size_t i = 0; i < a->n; i++) {
 		p[n++] = (struct pollfd){.fd = a->handlers[i].pidfd, .events = POLLIN};
-		p[n++] = (struct pollfd){.fd = a->handlers[i].stranger, .events = POLLIN};
+		p[n++] = (struct pollfd){.fd = a->handlers[i].requests, .events = POLLIN};
 	}
 	return n;
 }
@@ -199,8 +226,8 @@ static int loop(struct agent *a, struct err *e)
 			return 0;
 		/* From the end, since removing moves the last one. */
 		for (size_t i = a->n; i > 0; i--) {
-			if (p[2 * i + 1].revents && a->handlers[i - 1].stranger >= 0)
-				no_stranger(a, i - 1);
+			if (p[2 * i + 1].revents)
+				answer_handler(a, i - 1);
 			if (p[2 * i].revents)
 				remove_handler(a, i - 1);
 		}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "agent/quota.h"
 #include "base/err.h"
 
 /*
@@ -12,6 +13,7 @@
 struct agent_options {
 	const char *config_dir; /* identity and peers */
 	const char *listen;	/* "HOST:PORT", "[IPV6]:PORT", "HOST" or "PORT"; NULL: any:7342 */
+	struct quota quota;
 };
 
 /* Returns after SIGTERM or SIGINT; migrations that have begun go on without it. The caller has one

@@ -25,10 +25,10 @@ static bool trust_known(const uint8_t key[static FINGERPRINT_LEN], void *ctx)
 	return peers_by_key(ctx, key) != NULL;
 }
 
-static int read_preamble(int fd, uint8_t ret_route[static ROUTE_LEN], struct err *e)
+static int read_preamble(int fd, uint8_t ret_route[static ROUTE_LEN], uint64_t deadline, struct err *e)
 {
 	uint8_t p[PREAMBLE_LEN];
-	int r = fd_read_all(fd, p, sizeof(p), deadline_in_ms(HANDSHAKE_MS));
+	int r = fd_read_all(fd, p, sizeof(p), deadline);
 
 	if (r < 0)
 		return err_set(e, ERR_PEER, -r, "the connection began with nothing");
@@ -36,10 +36,22 @@ static int read_preamble(int fd, uint8_t ret_route[static ROUTE_LEN], struct err
 	return r < 0 ? err_set(e, ERR_PEER, -r, "the peer does not speak godwit's protocol") : 0;
 }
 
-/* Nothing is done for a peer before its key is known to be trusted. */
-static int begin_migration(int fd, const struct identity *self, const char *config_dir,
-	int authenticated, struct err *e)
+static int find_guest(const struct transport *t, const struct peers *peers, struct guest *ret, struct err *e)
 {
+	uint8_t key[FINGERPRINT_LEN];
+	const struct peer *p = transport_fingerprint(t, key) ? peers_by_key(peers, key) : NULL;
+
+	if (!p)
+		return err_set(e, ERR_PEER, EACCES, "a peer without a key");
+	ret->peer = *p;
+	return 0;
+}
+
+/* Nothing is done for a peer before its key is known to be trusted. */
+static int begin_migration(int fd, const struct identity *self, const char *config_dir, int agent,
+	uint64_t deadline, struct err *e)
+{
+	struct guest guest = {.agent = agent};
 	struct transport *t = NULL;
 	struct peers peers = PEERS_INIT;
 	int r = peers_load(config_dir, &peers, e);
@@ -47,23 +59,25 @@ static int begin_migration(int fd, const struct identity *self, const char *conf
 	if (r < 0)
 		close(fd);
 	else
-		r = transport_tls_accept(fd, self, trust_known, &peers,
-			deadline_in_ms(HANDSHAKE_MS), &t, e);
+		r = transport_tls_accept(fd, self, trust_known, &peers, deadline, &t, e);
+	if (r == 0)
+		r = find_guest(t, &peers, &guest, e);
 	peers_done(&peers);
-	if (r < 0)
-		return r;
-	close(authenticated);
-	return target_run(t, self, e);
+	if (r == 0)
+		return target_run(t, self, &guest, e);
+	transport_free(t);
+	return r;
 }
 
-int connection_handle(int fd, const struct identity *self, const char *config_dir, int authenticated)
+int connection_handle(int fd, const struct identity *self, const char *config_dir, int agent)
 {
+	uint64_t deadline = deadline_in_ms(HANDSHAKE_MS);
 	struct err e = ERR_INIT;
 	uint8_t route[ROUTE_LEN];
-	int r = read_preamble(fd, route, &e);
+	int r = read_preamble(fd, route, deadline, &e);
 
 	if (r == 0 && memcmp(route, new_migration, ROUTE_LEN) == 0) {
-		r = begin_migration(fd, self, config_dir, authenticated, &e);
+		r = begin_migration(fd, self, config_dir, agent, deadline, &e);
 	} else if (r == 0) {
 		r = door_pass(route, fd, fd, true);
 		if (r < 0)
@@ -91,14 +105,15 @@ static int pass_stdio(const uint8_t route[static ROUTE_LEN], struct err *e)
 
 int agent_serve_stdio(struct err *e)
 {
+	const struct guest root = GUEST_INIT;
 	struct transport *t;
 	uint8_t route[ROUTE_LEN];
-	int r = read_preamble(STDIN_FILENO, route, e);
+	int r = read_preamble(STDIN_FILENO, route, deadline_in_ms(HANDSHAKE_MS), e);
 
 	if (r < 0)
 		return r;
 	if (memcmp(route, new_migration, ROUTE_LEN) != 0)
 		return pass_stdio(route, e);
 	r = transport_plain(STDIN_FILENO, STDOUT_FILENO, &t, e);
-	return r < 0 ? r : target_run(t, NULL, e);
+	return r < 0 ? r : target_run(t, NULL, &root, e);
 }

@@ -5,7 +5,6 @@
 
 /*
  * Deals with one connection from its first byte to its end, in a process of its own; returns that
- * process's exit code. Takes over @fd, and @authenticated, which is closed when the peer has shown
- * who it is.
+ * process's exit code. Takes over @fd. @agent is where struct guest_request goes.
  */
-int connection_handle(int fd, const struct identity *self, const char *config_dir, int authenticated);
+int connection_handle(int fd, const struct identity *self, const char *config_dir, int agent);

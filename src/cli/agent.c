@@ -23,6 +23,7 @@ int cli_agent(int argc, char **argv)
 	if (r == 0) {
 		if (!o.listen)
 			o.listen = settings.listen;
+		o.quota = settings.quota;
 		cli_block_signals();
 		r = agent_run(&o, &e);
 	}

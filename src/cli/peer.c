@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/buf.h"
 #include "cli/cli.h"
 #include "wire/identity.h"
 #include "wire/peers.h"
@@ -10,7 +11,10 @@
 #include <string.h>
 
 static const char usage[] =
-	"peer add NAME ADDRESS FINGERPRINT | peer remove NAME | peer list [--json]";
+	"peer add NAME ADDRESS FINGERPRINT | peer remove NAME | peer allow NAME PATTERN... | "
+	"peer deny NAME | peer list [--json]";
+
+#define WORDS_MAX 64
 
 static void list_json(const struct peers *p)
 {
@@ -21,8 +25,10 @@ static void list_json(const struct peers *p)
 		char f[FINGERPRINT_TEXT];
 
 		fingerprint_format(p->v[i].fingerprint, f);
-		json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "name", p->v[i].name,
-						    "address", p->v[i].address, "fingerprint", f));
+		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:b, s:s}", "name",
+						    p->v[i].name, "address", p->v[i].address,
+						    "fingerprint", f, "accept", p->v[i].accept,
+						    "containers", p->v[i].containers));
 	}
 	text = json_dumps(list, JSON_COMPACT);
 	puts(text ? text : "[]");
@@ -36,8 +42,24 @@ static void list(const struct peers *p)
 		char f[FINGERPRINT_TEXT];
 
 		fingerprint_format(p->v[i].fingerprint, f);
-		printf("%-20s %-30s %s\n", p->v[i].name, p->v[i].address, f);
+		printf("%-20s %-30s %s  %s%s\n", p->v[i].name, p->v[i].address, f,
+			p->v[i].accept ? "may send: " : "may send nothing",
+			p->v[i].accept ? p->v[i].containers : "");
 	}
+}
+
+static int allow(struct peers *p, const char *name, char **patterns, int n, struct err *e)
+{
+	_cleanup_buf_ struct buf all;
+
+	buf_init(&all, PEER_CONTAINERS_MAX + 2);
+	for (int i = 0; i < n; i++)
+		buf_printf(&all, "%s%s", i ? " " : "", patterns[i]);
+	buf_put_u8(&all, 0);
+	if (buf_check(&all) < 0)
+		return err_set(e, ERR_USAGE, E2BIG, "patterns of more than %d characters",
+			PEER_CONTAINERS_MAX);
+	return peers_allow(p, name, (const char *)all.data, e);
 }
 
 static int change(struct peers *p, char **words, int n, struct err *e)
@@ -48,6 +70,10 @@ static int change(struct peers *p, char **words, int n, struct err *e)
 		r = peers_add(p, words[1], words[2], words[3], e);
 	else if (n == 2 && strcmp(words[0], "remove") == 0)
 		r = peers_remove(p, words[1], e);
+	else if (n >= 3 && strcmp(words[0], "allow") == 0)
+		r = allow(p, words[1], words + 2, n - 2, e);
+	else if (n == 2 && strcmp(words[0], "deny") == 0)
+		r = peers_allow(p, words[1], NULL, e);
 	else
 		r = err_set(e, ERR_USAGE, EINVAL, "usage: godwit %s", usage);
 	return r < 0 ? r : peers_save(cli_config_dir(), p, e);
@@ -63,7 +89,7 @@ int cli_peer(int argc, char **argv)
 	char **words;
 	int n, r, code;
 
-	n = cli_parse(argc, argv, options, 1, usage, 1, 4, &words, &code);
+	n = cli_parse(argc, argv, options, 1, usage, 1, WORDS_MAX, &words, &code);
 	if (n < 0)
 		return code;
 	report_init(&report, stdout, json);

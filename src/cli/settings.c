@@ -88,6 +88,43 @@ static int parse_listen(const char *text, struct settings *s, struct err *e)
 	return err_set(e, ERR_USAGE, EINVAL, "\"%s\" is too long for an address", text);
 }
 
+static int parse_limit(const char *text, unsigned max, unsigned *ret, struct err *e)
+{
+	if (parse_number(text, 1, max, ret))
+		return 0;
+	return err_set(e, ERR_USAGE, EINVAL, "\"%s\" is no limit: 1 to %u", text, max);
+}
+
+static int parse_handshakes(const char *text, struct settings *s, struct err *e)
+{
+	return parse_limit(text, 128, &s->quota.handshakes, e);
+}
+
+static int parse_handshakes_per_address(const char *text, struct settings *s, struct err *e)
+{
+	return parse_limit(text, 128, &s->quota.handshakes_per_address, e);
+}
+
+static int parse_migrations(const char *text, struct settings *s, struct err *e)
+{
+	return parse_limit(text, 100, &s->quota.migrations, e);
+}
+
+static int parse_migrations_per_peer(const char *text, struct settings *s, struct err *e)
+{
+	return parse_limit(text, QUOTA_CONNECTIONS_PER_PEER, &s->quota.migrations_per_peer, e);
+}
+
+static int parse_memory(const char *text, struct settings *s, struct err *e)
+{
+	unsigned mb = 0;
+	int r = parse_limit(text, 1000000000, &mb, e);
+
+	if (r == 0)
+		s->quota.memory_bytes = mb * 1000000ull;
+	return r;
+}
+
 static const struct {
 	const char *section, *name;
 	int (*parse)(const char *text, struct settings *s, struct err *e);
@@ -99,6 +136,11 @@ static const struct {
 	{"migrate", "throttle", parse_throttle},
 	{"migrate", "tracker", parse_tracker},
 	{"agent", "listen", parse_listen},
+	{"agent", "handshakes", parse_handshakes},
+	{"agent", "handshakes-per-address", parse_handshakes_per_address},
+	{"agent", "migrations", parse_migrations},
+	{"agent", "migrations-per-peer", parse_migrations_per_peer},
+	{"agent", "memory", parse_memory},
 };
 
 int settings_set(struct settings *s, const char *section, const char *name, const char *value,
@@ -129,7 +171,8 @@ int settings_load(const char *dir, struct settings *ret, struct err *e)
 	char path[4096];
 	int r;
 
-	*ret = (struct settings){.mode = MODE_HYBRID, .streams = 2, .max_downtime_ms = 200};
+	*ret = (struct settings){
+		.mode = MODE_HYBRID, .streams = 2, .max_downtime_ms = 200, .quota = QUOTA_DEFAULT};
 	snprintf(path, sizeof(path), "%s/godwit.conf", dir);
 	if (access(path, F_OK) < 0 && errno == ENOENT)
 		return 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "agent/quota.h"
 #include "base/err.h"
 #include "wire/msg.h"
 
@@ -16,6 +17,7 @@ struct settings {
 	bool throttle;
 	char tracker[32]; /* a backend's name; "": the first that works */
 	char listen[280]; /* "" : any address, the default port */
+	struct quota quota;
 };
 
 /* The file godwit.conf in @dir; defaults where it says nothing, or where there is none. */

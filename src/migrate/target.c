@@ -51,6 +51,7 @@
 struct target {
 	struct err *why; /* what went wrong, for the stages' undo */
 	const struct identity *self;
+	const struct guest *guest;
 	uint8_t peer_key[FINGERPRINT_LEN];
 	bool has_key;
 	struct channel control;
@@ -234,8 +235,11 @@ static int judge(struct target *t, const struct msg_offer *m, struct err *e)
 		return err_sys(e, ENOMEM, "checks");
 	keep_offer(t, m);
 	say(t, "offered, %llu MB", (unsigned long long)(m->memory_bytes / 1000000));
-	check_unsettled(t, l);
-	offer_check(m, l);
+	guest_check_offer(t->guest, t->container, m->memory_bytes, l);
+	if (verdicts_allow(l)) {
+		check_unsettled(t, l);
+		offer_check(m, l);
+	}
 	ends = !verdicts_allow(l) || (t->flags & OFFER_DRY_RUN);
 	if (!ends)
 		r = keep_config(t, m, e);
@@ -257,8 +261,11 @@ static int answer_check(struct target *t, struct err *e)
 	int r = 0;
 
 	if (l && here) {
-		host_facts_read(here);
-		check_host(here, l);
+		guest_check(t->guest, l);
+		if (verdicts_allow(l)) {
+			host_facts_read(here);
+			check_host(here, l);
+		}
 		r = verdicts_send(&t->control, l, t->token, deadline_in_ms(SILENCE_MS), e);
 	} else {
 		r = err_sys(e, ENOMEM, "checks");
@@ -277,6 +284,11 @@ static int run_offer(void *ctx, struct err *e)
 
 	if (r == 0 && t->control.kind != CHANNEL_CONTROL)
 		r = err_set(e, ERR_PEER, EPROTO, "a new migration begins with its control channel");
+	if (r == 0)
+		r = guest_enter(t->guest, e);
+	/* Journal and log name it as it is known here, not as it calls itself. */
+	if (r == 0 && t->guest->peer.name[0])
+		snprintf(t->control.peer, sizeof(t->control.peer), "%s", t->guest->peer.name);
 	if (r == 0)
 		r = channel_recv(&t->control, &m, deadline_in_ms(DECIDE_MS), e);
 	if (r == 0 && m.type == MSG_OFFER)
@@ -830,7 +842,8 @@ static int run_all(struct target *t, struct err *e)
 	return r < 0 ? r : stages_walk(stages, COUNT(stages), t, is_revocable, e);
 }
 
-int target_run(struct transport *transport, const struct identity *self, struct err *e)
+int target_run(struct transport *transport, const struct identity *self, const struct guest *guest,
+	struct err *e)
 {
 	struct target *t = calloc(1, sizeof(*t));
 	int r;
@@ -841,6 +854,7 @@ int target_run(struct transport *transport, const struct identity *self, struct 
 	}
 	t->why = e;
 	t->self = self;
+	t->guest = guest;
 	t->door = DOOR_INIT;
 	t->restore = RESTORE_INIT;
 	t->warmer = CGROUP_WARMER_INIT;

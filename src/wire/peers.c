@@ -6,6 +6,7 @@
 #include "wire/identity.h"
 
 #include <errno.h>
+#include <fnmatch.h>
 #include <ini.h>
 #include <limits.h>
 #include <stdio.h>
@@ -108,8 +109,53 @@ static int make_peer(struct peer *ret, const char *name, const char *address,
 	}
 	snprintf(ret->name, sizeof(ret->name), "%s", name);
 	snprintf(ret->address, sizeof(ret->address), "%s", address);
+	ret->accept = true;
+	strcpy(ret->containers, "*");
 	return 0;
 }
+
+/* --- rights ----------------------------------------------------------------------------------- */
+
+static int set_accept(struct peer *p, const char *value, struct err *e)
+{
+	p->accept = strcmp(value, "yes") == 0;
+	if (p->accept || strcmp(value, "no") == 0)
+		return 0;
+	return err_set(e, ERR_USAGE, EINVAL, "peer \"%s\": accept is \"%s\", neither yes nor no",
+		p->name, value);
+}
+
+static int set_containers(struct peer *p, const char *value, struct err *e)
+{
+	size_t n = strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-"
+				 "*?[]! ");
+
+	if (value[n] || n > PEER_CONTAINERS_MAX || strspn(value, " ") == n) {
+		err_set(e, ERR_USAGE, EINVAL, "peer \"%s\": \"%s\" are no names of containers", p->name,
+			value);
+		return err_remedy(e, "patterns of names, with * and ?, separated by spaces");
+	}
+	memcpy(p->containers, value, n + 1);
+	return 0;
+}
+
+bool peer_may_send(const struct peer *p, const char *container)
+{
+	const char *at = p->containers;
+	char pattern[PEER_CONTAINERS_MAX + 1];
+	size_t n;
+
+	for (; p->accept && *(at += strspn(at, " ")); at += n) {
+		n = strcspn(at, " ");
+		memcpy(pattern, at, n);
+		pattern[n] = '\0';
+		if (fnmatch(pattern, container, 0) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* --- the list --------------------------------------------------------------------------------- */
 
 int peers_add(struct peers *p, const char *name, const char *address, const char *fingerprint,
 	struct err *e)
@@ -127,50 +173,88 @@ int peers_add(struct peers *p, const char *name, const char *address, const char
 		err_remedy(e, "if its key really changed: godwit peer remove %s, then add it", name);
 		return r;
 	}
-	p->v[old - p->v] = peer;
+	snprintf(p->v[old - p->v].address, sizeof(peer.address), "%s", peer.address);
 	return 0;
+}
+
+static struct peer *find(const struct peers *p, const char *name, struct err *e)
+{
+	const struct peer *old = peers_by_name(p, name);
+
+	if (old)
+		return &p->v[old - p->v];
+	err_set(e, ERR_REFUSED, ENOENT, "no peer \"%s\"", name);
+	err_remedy(e, "godwit peer list shows them");
+	return NULL;
+}
+
+int peers_allow(struct peers *p, const char *name, const char *containers, struct err *e)
+{
+	struct peer *peer = find(p, name, e);
+	int r = 0;
+
+	if (!peer)
+		return -ENOENT;
+	if (containers)
+		r = set_containers(peer, containers, e);
+	if (r == 0)
+		peer->accept = containers;
+	return r;
 }
 
 int peers_remove(struct peers *p, const char *name, struct err *e)
 {
-	const struct peer *old = peers_by_name(p, name);
-	size_t at;
-	int r;
+	struct peer *old = find(p, name, e);
 
-	if (!old) {
-		r = err_set(e, ERR_REFUSED, ENOENT, "no peer \"%s\"", name);
-		err_remedy(e, "godwit peer list shows them");
-		return r;
-	}
-	at = (size_t)(old - p->v);
-	memmove(&p->v[at], &p->v[at + 1], (p->n - at - 1) * sizeof(p->v[0]));
+	if (!old)
+		return -ENOENT;
+	memmove(old, old + 1, (size_t)(p->v + p->n - old - 1) * sizeof(*old));
 	p->n--;
 	return 0;
 }
 
+/* --- the file --------------------------------------------------------------------------------- */
+
+static int add_peer(struct loading *l, const char *name, const char *fingerprint)
+{
+	struct peer peer;
+	int r;
+
+	if (peers_by_name(l->peers, name))
+		return err_set(l->e, ERR_USAGE, EEXIST, "peer \"%s\" stands there twice", name);
+	r = make_peer(&peer, name, l->address, fingerprint, l->e);
+	return r < 0 ? r : append(l->peers, &peer, l->e);
+}
+
+/* The last one of the list, if that is @section. */
+static struct peer *current(struct peers *p, const char *section)
+{
+	struct peer *last = p->n > 0 ? &p->v[p->n - 1] : NULL;
+
+	return last && strcmp(last->name, section) == 0 ? last : NULL;
+}
+
 /* inih calls this for every "key = value"; 0 ends it as an error at that line. The address comes
- * before the fingerprint, as peers_save() writes them. */
+ * before the fingerprint, and what the peer may do after that, as peers_save() writes them. */
 static int on_line(void *arg, const char *section, const char *key, const char *value)
 {
 	struct loading *l = arg;
-	struct peer peer;
+	struct peer *peer = current(l->peers, section);
 
-	if (strcmp(key, "address") == 0) {
+	if (strcmp(key, "address") == 0 && !peer) {
 		snprintf(l->name, sizeof(l->name), "%s", section);
 		snprintf(l->address, sizeof(l->address), "%s", value);
 		return 1;
 	}
-	if (strcmp(key, "fingerprint") != 0 || strcmp(l->name, section) != 0) {
-		err_set(l->e, ERR_USAGE, EINVAL, "peer \"%s\": unexpected \"%s\"", section, key);
-		err_remedy(l->e, "a section has an address and then a fingerprint");
-		return 0;
-	}
-	if (peers_by_name(l->peers, section)) {
-		err_set(l->e, ERR_USAGE, EEXIST, "peer \"%s\" stands there twice", section);
-		return 0;
-	}
-	return make_peer(&peer, section, l->address, value, l->e) == 0 &&
-		append(l->peers, &peer, l->e) == 0;
+	if (strcmp(key, "fingerprint") == 0 && strcmp(l->name, section) == 0)
+		return add_peer(l, section, value) == 0;
+	if (strcmp(key, "accept") == 0 && peer)
+		return set_accept(peer, value, l->e) == 0;
+	if (strcmp(key, "containers") == 0 && peer)
+		return set_containers(peer, value, l->e) == 0;
+	err_set(l->e, ERR_USAGE, EINVAL, "peer \"%s\": unexpected \"%s\"", section, key);
+	err_remedy(l->e, "a section has address, fingerprint, and maybe accept and containers");
+	return 0;
 }
 
 int peers_load(const char *dir, struct peers *ret, struct err *e)
@@ -220,11 +304,12 @@ int peers_save(const char *dir, const struct peers *p, struct err *e)
 	int r;
 
 	buf_init(&b, FILE_MAX_BYTES);
-	buf_printf(&b, "# Hosts that this one trusts. godwit peer add|remove|list edits it.\n");
+	buf_printf(&b, "# Hosts that this one trusts: godwit-peer(1) edits it.\n");
 	for (size_t i = 0; i < p->n; i++) {
 		fingerprint_format(p->v[i].fingerprint, text);
-		buf_printf(&b, "\n[%s]\naddress = %s\nfingerprint = %s\n", p->v[i].name,
-			p->v[i].address, text);
+		buf_printf(&b, "\n[%s]\naddress = %s\nfingerprint = %s\naccept = %s\ncontainers = %s\n",
+			p->v[i].name, p->v[i].address, text, p->v[i].accept ? "yes" : "no",
+			p->v[i].containers);
 	}
 	snprintf(path, sizeof(path), "%s/peers", dir);
 	r = buf_check(&b);

@@ -281,6 +281,11 @@ static void settings_are_parsed_strictly(void **state)
 	assert_int_equal(settings_set(&s, "migrate", "bandwidth", "100", &e), 0);
 	assert_int_equal(settings_set(&s, "migrate", "throttle", "yes", &e), 0);
 	assert_int_equal(settings_set(&s, "agent", "mode", "pre", &e), -EINVAL);
+	assert_int_equal(settings_set(&s, "agent", "migrations", "0", &e), -EINVAL);
+	assert_int_equal(settings_set(&s, "agent", "migrations-per-peer", "33", &e), -EINVAL);
+	assert_int_equal(settings_set(&s, "agent", "handshakes", "many", &e), -EINVAL);
+	assert_int_equal(settings_set(&s, "agent", "memory", "2000", &e), 0);
+	assert_int_equal(s.quota.memory_bytes, 2000000000);
 	assert_int_equal(s.mode, MODE_PRE);
 	assert_int_equal(s.bandwidth_mbit, 100);
 	assert_true(s.throttle);

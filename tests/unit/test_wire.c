@@ -90,18 +90,73 @@ static void peers_are_added_saved_and_found(void **state)
 	scratch_remove(dir);
 }
 
-static void a_bad_peers_file_is_named_with_its_line(void **state)
+static void a_peer_may_send_what_it_is_allowed(void **state)
 {
-	static const char text[] = "[a]\naddress = x\nfingerprint = nonsense\n";
-	char *dir = scratch_make();
+	char longest[PEER_CONTAINERS_MAX + 2], *dir = scratch_make();
+	struct peers p = PEERS_INIT, q;
 	struct err e = ERR_INIT;
-	struct peers p;
 
 	(void)state;
-	scratch_file(dir, "peers", text, strlen(text));
-	assert_true(peers_load(dir, &p, &e) < 0);
-	assert_non_null(strstr(e.text, "line 3"));
-	assert_int_equal(e.class, ERR_USAGE);
+	assert_int_equal(peers_add(&p, "a", "10.0.0.2", KEY_A, &e), 0);
+	assert_int_equal(peers_add(&p, "b", "10.0.0.3", KEY_B, &e), 0);
+	assert_true(peer_may_send(&p.v[0], "anything"));
+	assert_int_equal(peers_allow(&p, "a", "web-* game[12]", &e), 0);
+	assert_int_equal(peers_allow(&p, "b", NULL, &e), 0);
+	/* Rights outlive an edit of the address, and the file. */
+	assert_int_equal(peers_add(&p, "a", "10.0.0.9", KEY_A, &e), 0);
+	assert_int_equal(peers_save(dir, &p, &e), 0);
+	assert_int_equal(peers_load(dir, &q, &e), 0);
+	assert_string_equal(q.v[0].address, "10.0.0.9");
+	assert_true(peer_may_send(&q.v[0], "web-1"));
+	assert_true(peer_may_send(&q.v[0], "game2"));
+	assert_false(peer_may_send(&q.v[0], "game3"));
+	assert_false(peer_may_send(&q.v[0], "my-web-1"));
+	assert_false(peer_may_send(&q.v[1], "web-1"));
+	assert_int_equal(peers_allow(&q, "b", "*", &e), 0);
+	assert_true(peer_may_send(&q.v[1], "web-1"));
+	assert_true(peers_allow(&q, "b", "  ", &e) < 0);
+	assert_true(peers_allow(&q, "b", "a\n[c]", &e) < 0);
+	assert_true(peers_allow(&q, "nobody", "*", &e) < 0);
+	memset(longest, 'x', sizeof(longest));
+	longest[sizeof(longest) - 1] = '\0';
+	assert_true(peers_allow(&q, "a", longest, &e) < 0);
+	longest[sizeof(longest) - 2] = '\0';
+	assert_int_equal(peers_allow(&q, "a", longest, &e), 0);
+	peers_done(&p);
+	assert_int_equal(peers_save(dir, &q, &e), 0);
+	assert_int_equal(peers_load(dir, &p, &e), 0);
+	assert_true(peer_may_send(&p.v[0], longest));
+	peers_done(&p);
+	peers_done(&q);
+	scratch_remove(dir);
+}
+
+static void a_bad_peers_file_is_named_with_its_line(void **state)
+{
+#define SECTION "[a]\naddress = x\nfingerprint = " KEY_A "\n"
+	static const struct {
+		const char *text, *line;
+	} bad[] = {
+		{"[a]\naddress = x\nfingerprint = nonsense\n", "line 3"},
+		{"[a]\naddress = x\naccept = no\n", "line 3"},
+		{SECTION "accept = maybe\n", "line 4"},
+		{SECTION "accept = no\ncontainers = a/b\n", "line 5"},
+		{SECTION "rights = all\n", "line 4"},
+		{SECTION "[b]\naccept = no\n", "line 5"},
+		{SECTION SECTION, "line 5"},
+	};
+	char *dir = scratch_make();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct err e = ERR_INIT;
+		struct peers p;
+
+		scratch_file(dir, "peers", bad[i].text, strlen(bad[i].text));
+		assert_true(peers_load(dir, &p, &e) < 0);
+		assert_non_null(strstr(e.text, bad[i].line));
+		assert_int_equal(e.class, ERR_USAGE);
+	}
 	scratch_remove(dir);
 }
 
@@ -414,6 +469,7 @@ int main(void)
 		cmocka_unit_test(a_key_is_made_once_and_private),
 		cmocka_unit_test(fingerprints_are_parsed_strictly),
 		cmocka_unit_test(peers_are_added_saved_and_found),
+		cmocka_unit_test(a_peer_may_send_what_it_is_allowed),
 		cmocka_unit_test(a_bad_peers_file_is_named_with_its_line),
 		cmocka_unit_test(addresses_are_split),
 		cmocka_unit_test(messages_cross_a_plain_connection),
