@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A connection as a whole: HELLO and then message after message, in whatever order, of either
+ * direction, over the real channel, into what takes them: the first byte says which kind of
+ * connection it is and which side we are on.
+ */
+#include "fuzz.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "mem/pager.h"
+#include "migrate/bulk.h"
+#include "migrate/images.h"
+#include "wire/channel.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define STORE_BYTES (64ull << 20)
+#define IMAGES_MAX_BYTES (1u << 20)
+
+static const uint8_t token[MSG_ID_LEN] = {1, 2, 3};
+static char dir[] = "/tmp/godwit-fuzz-XXXXXX";
+
+static void remove_dir(void)
+{
+	dir_remove(dir);
+}
+
+/* Reading from it ends at once: a peer that hangs up. */
+static int input_of(const uint8_t *data, size_t size)
+{
+	int fd = memfd_create("input", MFD_CLOEXEC);
+
+	MUST(fd >= 0 && write(fd, data, size) == (ssize_t)size && lseek(fd, 0, SEEK_SET) == 0);
+	return fd;
+}
+
+static void empty_dir(void)
+{
+	static bool once;
+
+	if (!once) {
+		MUST(mkdtemp(dir));
+		atexit(remove_dir);
+		once = true;
+		return;
+	}
+	dir_remove(dir);
+	MUST(dir_make(dir, 0700) == 0);
+}
+
+/* The target's control channel, from IMAGE to IMAGES_END. */
+static void take_images(struct channel *c)
+{
+	struct images_in in;
+	struct err e = ERR_INIT;
+	struct msg m = MSG_INIT;
+	bool whole = false;
+	int r = 0;
+
+	empty_dir();
+	images_in_init(&in, dir, IMAGES_MAX_BYTES);
+	while (r == 0 && !whole && channel_recv(c, &m, deadline_in_ms(1000), &e) == 0) {
+		MUST(msg_allowed(m.type, c->kind, !c->is_source));
+		if (m.type == MSG_IMAGE)
+			r = images_take(&in, &m.body.image, &e);
+		else if (m.type == MSG_IMAGES_END)
+			r = images_finish(&in, &m.body.images_end, &e), whole = r == 0;
+		MUST(in.bytes <= IMAGES_MAX_BYTES || r < 0);
+		msg_done(&m);
+	}
+	MUST(!whole || (in.inventory.len > 0 && in.at == in.total));
+	images_in_done(&in);
+}
+
+/* The target's urgent and bulk channels. */
+static void take_pages(struct channel *c)
+{
+	static uint8_t room[MSG_DATA_MAX];
+	struct err e = ERR_INIT;
+	struct msg m = MSG_INIT;
+	struct pager *p;
+	int r = 0;
+
+	MUST(pager_new(STORE_BYTES, &p, &e) == 0);
+	while (r == 0 && channel_recv(c, &m, deadline_in_ms(1000), &e) == 0) {
+		MUST(msg_allowed(m.type, c->kind, !c->is_source));
+		if (m.type == MSG_CUT)
+			pager_drop_others(p);
+		else
+			r = bulk_take(p, &m, room, &e);
+		msg_done(&m);
+	}
+	MUST(pager_stats(p).store_peak <= STORE_BYTES);
+	pager_free(p);
+}
+
+/* What a source hears. */
+static void listen_to(struct channel *c)
+{
+	struct err e = ERR_INIT;
+	struct msg m = MSG_INIT;
+
+	while (channel_recv(c, &m, deadline_in_ms(1000), &e) == 0) {
+		MUST(msg_allowed(m.type, c->kind, !c->is_source));
+		msg_done(&m);
+	}
+	MUST(err_is_set(&e));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct transport *t;
+	struct channel c;
+	struct err e = ERR_INIT;
+	bool is_source;
+
+	if (size < 1)
+		return 0;
+	is_source = data[0] & 1;
+	MUST(transport_plain(input_of(data + 1, size - 1), open("/dev/null", O_WRONLY | O_CLOEXEC), &t, &e) == 0);
+	channel_init(&c, t, is_source ? data[0] % 3 + 1 : CHANNEL_CONTROL, is_source);
+	if (channel_hello(&c, 0, token, NULL, deadline_in_ms(1000), &e) == 0) {
+		if (is_source)
+			listen_to(&c);
+		else if (c.kind == CHANNEL_CONTROL)
+			take_images(&c);
+		else
+			take_pages(&c);
+	}
+	channel_done(&c);
+	return 0;
+}
