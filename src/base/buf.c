@@ -59,7 +59,7 @@ static bool reserve(struct buf *b, size_t len)
 
 	if (b->failed || len > b->max || b->len > b->max - len)
 		return false;
-	if (b->cap - b->len >= len)
+	if (b->data && b->cap - b->len >= len)
 		return true;
 	while (cap - b->len < len)
 		cap *= 2;

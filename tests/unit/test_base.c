@@ -193,9 +193,20 @@ static void a_rate_spreads_what_is_counted(void **state)
 	assert_int_equal(rate_count(&r, 1000, 2 * start), 2 * start + NSEC_PER_MSEC);
 }
 
+static void no_bytes_are_no_failure(void **state)
+{
+	_cleanup_buf_ struct buf b;
+
+	(void)state;
+	buf_init(&b, 100);
+	assert_non_null(buf_grow(&b, 0));
+	assert_int_equal(buf_check(&b), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(no_bytes_are_no_failure),
 		cmocka_unit_test(err_keeps_cause_and_wraps),
 		cmocka_unit_test(buf_and_cursor_round_trip),
 		cmocka_unit_test(buf_refuses_more_than_its_maximum),
