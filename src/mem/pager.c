@@ -11,6 +11,10 @@
 #include <unistd.h>
 
 #define VIEWS_MAX 65536
+/* A peer that sends zero pages of ever other addresses and processes would make us note them without
+ * end: a few notes for each block that the store may have, and so many more for what is sparse. */
+#define NOTES_PER_BLOCK 16
+#define NOTES_MIN 65536
 #define DROP_VIEWS 64 /* so many more, and those that are over are looked for */
 
 int pager_new(uint64_t max_bytes, struct pager **ret, struct err *e)
@@ -26,6 +30,7 @@ int pager_new(uint64_t max_bytes, struct pager **ret, struct err *e)
 		return err_sys(e, -r, "page store of %llu MiB",
 			(unsigned long long)(max_bytes >> 20));
 	}
+	p->max_notes = NOTES_MIN + NOTES_PER_BLOCK * p->store.max_slots;
 	p->wake = -1;
 	pthread_mutex_init(&p->lock, NULL);
 	*ret = p;
@@ -71,12 +76,13 @@ void pager_free(struct pager *p)
 }
 
 /* The value at @key of a map of zeroed objects of @size bytes, made when it isn't there. */
-static void *obtain(struct map *m, uint64_t key, size_t size)
+static void *obtain(struct pager *p, struct map *m, uint64_t key, size_t size)
 {
 	void *v = map_get(m, key);
 
-	if (v)
+	if (v || p->n_notes == p->max_notes)
 		return v;
+	p->n_notes++;
 	v = calloc(1, size);
 	if (v && map_add(m, key, v) < 0) {
 		free(v);
@@ -87,7 +93,7 @@ static void *obtain(struct map *m, uint64_t key, size_t size)
 
 static struct image *image_of(struct pager *p, uint32_t vpid)
 {
-	struct image *m = obtain(&p->images, vpid, sizeof(*m));
+	struct image *m = obtain(p, &p->images, vpid, sizeof(*m));
 
 	if (m)
 		m->vpid = vpid;
@@ -112,9 +118,9 @@ static bool is_needed(const struct pager *p, const struct image *m, uint64_t ori
 	return false;
 }
 
-static int note_arrival(struct image *m, uint64_t original)
+static int note_arrival(struct pager *p, struct image *m, uint64_t original)
 {
-	struct page_bits *came = obtain(&m->came, block_of(original), sizeof(*came));
+	struct page_bits *came = obtain(p, &m->came, block_of(original), sizeof(*came));
 
 	if (!came)
 		return -ENOMEM;
@@ -146,13 +152,13 @@ static void make_newest(struct image *m, struct block *b)
 	m->newest = b;
 }
 
-struct block *pager_block_at(struct image *m, uint64_t original)
+struct block *pager_block_at(struct pager *p, struct image *m, uint64_t original)
 {
 	struct block *b = map_get(&m->blocks, block_of(original));
 
 	if (b)
 		return b;
-	b = obtain(&m->blocks, block_of(original), sizeof(*b));
+	b = obtain(p, &m->blocks, block_of(original), sizeof(*b));
 	if (b) {
 		b->number = block_of(original);
 		make_newest(m, b);
@@ -163,7 +169,7 @@ struct block *pager_block_at(struct image *m, uint64_t original)
 /* Keeps one page until a view can take it. */
 static int keep(struct pager *p, struct image *m, uint64_t original, const void *data)
 {
-	struct block *b = pager_block_at(m, original);
+	struct block *b = pager_block_at(p, m, original);
 	uint32_t i = page_in_block(original);
 	int r;
 
@@ -198,7 +204,7 @@ static int put(struct pager *p, struct image *m, uint64_t addr, uint32_t pages, 
 		if (is_needed(p, m, at))
 			r = keep(p, m, at, data ? data + PAGES_TO_BYTES(i) : NULL);
 		if (r == 0)
-			r = note_arrival(m, at);
+			r = note_arrival(p, m, at);
 		if (r < 0)
 			return r;
 	}

@@ -45,6 +45,7 @@ struct pager {
 	pthread_mutex_t lock; /* of everything */
 	struct store store;
 	struct map images; /* vpid -> struct image, owned */
+	size_t n_notes, max_notes; /* blocks and the like, in all images */
 	struct pager_view **views; /* owned */
 	size_t n_views, cap_views, step_view;
 	size_t drop_at; /* so many views, and those that are over are looked for */
@@ -60,7 +61,7 @@ struct pager {
 };
 
 /* The block in which an original address lies, made when it isn't there; NULL: no memory. */
-struct block *pager_block_at(struct image *m, uint64_t original);
+struct block *pager_block_at(struct pager *p, struct image *m, uint64_t original);
 
 /* A view of @m lacking what @like lacks; takes over @uffd. 0 or -errno. */
 int pager_new_view(struct pager *p, struct image *m, const struct view *like, int uffd);

@@ -62,7 +62,7 @@ static int serve_fault(struct pager *p, struct pager_view *w, uint64_t addr, str
 	p->stats.faults++;
 	if (!view_original(&w->view, addr, &original) || !view_is_pending(&w->view, original))
 		return serve_zero(w, addr);
-	b = pager_block_at(w->image, original);
+	b = pager_block_at(p, w->image, original);
 	if (!b)
 		return -ENOMEM;
 	i = page_in_block(original);

@@ -611,9 +611,30 @@ static void views_follow_remaps(void **state)
 	view_done(&v);
 }
 
+/* Messages of a few bytes about addresses that nobody has must not take memory without end. */
+static void what_nobody_expects_is_bounded(void **state)
+{
+	struct pager *p;
+	struct err e = ERR_INIT;
+	unsigned n = 0;
+
+	(void)state;
+	assert_int_equal(pager_new(BLOCK_BYTES, &p, &e), 0);
+	while (n < 100 && pager_put(p, 7, n * (PAGES_TO_BYTES(1) << 20), 1 << 20, NULL) == 0)
+		n++;
+	assert_in_range(n, 10, 20);
+	pager_free(p);
+	assert_int_equal(pager_new(BLOCK_BYTES, &p, &e), 0);
+	for (n = 0; n < 100000 && pager_put(p, n, 0, 1, NULL) == 0; n++)
+		;
+	assert_in_range(n, 20000, 30000);
+	pager_free(p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_nobody_expects_is_bounded),
 		cmocka_unit_test(arrived_before_opening_is_installed),
 		cmocka_unit_test(regions_side_by_side_are_filled),
 		cmocka_unit_test(arriving_while_open_goes_straight_in),
