@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "check/owner.h"
 #include "kernel/status.h"
 #include "kernel/uffd.h"
 #include "mem/tracker.h"
@@ -432,7 +433,9 @@ static void check_rootfs(const struct offered *o, const char *rootfs, struct ver
 
 	snprintf(remedy, sizeof(remedy), "on the source: rsync -aHAX --delete %s/ TARGET:%s/",
 		o->bundle, o->bundle);
-	if (digest_tree(rootfs, digest, &e) < 0)
+	if (path_check_parent(rootfs, &e) < 0)
+		verdict_error(ret, "rootfs", &e);
+	else if (digest_tree(rootfs, digest, &e) < 0)
 		verdict_add(ret, "rootfs", CHECK_NO, remedy, "%s", e.text);
 	else if (memcmp(digest, o->rootfs_digest, DIGEST_LEN) != 0)
 		verdict_add(ret, "rootfs", CHECK_NO, remedy, "%s differs from the source's", rootfs);
@@ -510,6 +513,12 @@ static void check_bundle(const struct offered *o, struct verdicts *ret)
 	if (snprintf(path, sizeof(path), "%s/config.json", o->bundle) >= (int)sizeof(path))
 		r = -ENAMETOOLONG;
 	else
+		r = access(path, F_OK) < 0 ? -errno : 0;
+	if (r == 0 && path_check_owner(path, &e) < 0) {
+		verdict_error(ret, "bundle", &e);
+		return;
+	}
+	if (r == 0)
 		r = file_read(path, OCI_CONFIG_MAX, &text, &len);
 	if (r < 0) {
 		verdict_add(ret, "bundle", CHECK_NO, remedy, "%s: %s", path, strerror(-r));

@@ -4,10 +4,12 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "criu/kinds.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +18,7 @@
 
 #define FILES_MAX 100000
 #define INVENTORY_MAX 65536
+#define DESCRIPTORS 3 /* runc: libcontainer/criu_linux.go */
 
 static int send_file(struct channel *c, int dir, const char *name, uint8_t *room,
 	struct msg_images_end *sum, uint64_t deadline, struct err *e)
@@ -61,9 +64,9 @@ int images_send(struct channel *c, const char *dir, uint64_t deadline, struct er
 	return r < 0 ? r : channel_send(c, MSG_IMAGES_END, &sum, deadline, e);
 }
 
-void images_in_init(struct images_in *in, const char *dir, uint64_t max_bytes)
+void images_in_init(struct images_in *in, const char *dir, bool network, uint64_t max_bytes)
 {
-	*in = (struct images_in){.dir = dir, .fd = -1, .max_bytes = max_bytes};
+	*in = (struct images_in){.dir = dir, .network = network, .fd = -1, .max_bytes = max_bytes};
 	buf_init(&in->inventory, INVENTORY_MAX);
 }
 
@@ -98,10 +101,40 @@ static int append(struct images_in *in, const struct msg_bytes *data)
 	return buf_check(&in->inventory);
 }
 
+static int judge(const struct images_in *in, const struct msg_image *m, struct err *e)
+{
+	const char *name = msg_text(&m->name);
+
+	switch (image_judge(name, in->network)) {
+	case IMAGE_UNKNOWN:
+		err_set(e, ERR_REFUSED, EPERM, "image %s is none that may be restored here", name);
+		return err_remedy(e, "use the same version of CRIU on both hosts");
+	case IMAGE_OF_NETWORK:
+		return err_set(e, ERR_REFUSED, EPERM,
+			"image %s is of a network, and the container restores none", name);
+	case IMAGE_WELCOME:
+		break;
+	}
+	/* CRIU would read a second one as the first one's end. */
+	if (strcmp(name, IMAGE_INVENTORY) == 0 && in->inventory.len > 0)
+		return err_set(e, ERR_PEER, EPROTO, "image %s came twice", name);
+	if (!image_begins_well(name, m->data.p, m->data.len))
+		return err_set(e, ERR_PEER, EBADMSG, "image %s is no such image", name);
+	return 0;
+}
+
 static int begin_file(struct images_in *in, const struct msg_image *m, struct err *e)
 {
+	int r;
+
 	if (m->offset != 0 || in->files == FILES_MAX)
 		return err_set(e, ERR_PEER, EPROTO, "images out of order");
+	if (m->total > in->max_bytes - in->bytes)
+		return err_set(e, ERR_LOCAL, ENOSPC, "images of more than %llu bytes",
+			(unsigned long long)in->max_bytes);
+	r = judge(in, m, e);
+	if (r < 0)
+		return r;
 	snprintf(in->name, sizeof(in->name), "%s", msg_text(&m->name));
 	in->total = m->total;
 	in->at = 0;
@@ -119,13 +152,24 @@ int images_take(struct images_in *in, const struct msg_image *m, struct err *e)
 		return r;
 	if (strcmp(in->name, msg_text(&m->name)) != 0 || m->offset != in->at || m->total != in->total)
 		return err_set(e, ERR_PEER, EPROTO, "image %s out of order", msg_text(&m->name));
+	if (m->data.len == 0 && m->total > 0)
+		return err_set(e, ERR_PEER, EPROTO, "an empty piece of image %s", in->name);
 	in->bytes += m->data.len;
-	if (in->bytes > in->max_bytes)
-		return err_set(e, ERR_LOCAL, ENOSPC, "images of more than %llu bytes",
-			(unsigned long long)in->max_bytes);
 	r = append(in, &m->data);
 	in->at += m->data.len;
 	return r < 0 ? err_sys(e, -r, "writing image %s", in->name) : 0;
+}
+
+int images_check_descriptors(const struct msg_bytes *text, struct err *e)
+{
+	json_t *list = json_loadb(text->p, text->len, JSON_REJECT_DUPLICATES, NULL), *item;
+	bool fits = json_is_array(list) && json_array_size(list) <= DESCRIPTORS;
+	size_t i;
+
+	json_array_foreach(list, i, item)
+		fits &= json_is_string(item);
+	json_decref(list);
+	return fits ? 0 : err_set(e, ERR_PEER, EBADMSG, "%s is no list of descriptors", IMAGE_DESCRIPTORS);
 }
 
 int images_finish(struct images_in *in, const struct msg_images_end *m, struct err *e)

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "wire/channel.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -22,6 +23,7 @@ int images_send(struct channel *c, const char *dir, uint64_t deadline, struct er
 
 struct images_in {
 	const char *dir;
+	bool network; /* images of a network namespace may come */
 	int fd; /* of the file being received */
 	char name[256];
 	struct buf inventory; /* owned: its contents */
@@ -30,10 +32,14 @@ struct images_in {
 	uint32_t files;
 };
 
-void images_in_init(struct images_in *in, const char *dir, uint64_t max_bytes);
+/* @network: as in criu/kinds.h. */
+void images_in_init(struct images_in *in, const char *dir, bool network, uint64_t max_bytes);
 void images_in_done(struct images_in *in);
 
-/* One IMAGE message: files come one after the other, each from its beginning to its end. */
+/* One IMAGE message: files come one after the other, each once and from its beginning to its end, of a
+ * name that CRIU gives and beginning as such. */
 int images_take(struct images_in *in, const struct msg_image *m, struct err *e);
+/* runc's descriptors.json: a list of a few strings, and nothing else. */
+int images_check_descriptors(const struct msg_bytes *text, struct err *e);
 /* IMAGES_END: is it all there? */
 int images_finish(struct images_in *in, const struct msg_images_end *m, struct err *e);

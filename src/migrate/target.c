@@ -42,6 +42,7 @@
 #include <unistd.h>
 
 #define HELLO_MS 10000
+#define VISITOR_MS 3000 /* its handshake */
 #define DECIDE_MS 600000 /* the user may look at the verdicts */
 #define DUMP_MS 660000	 /* the source dumps, and sends nothing meanwhile */
 #define SILENCE_MS 20000
@@ -318,24 +319,44 @@ static bool is_same_peer(const uint8_t key[static FINGERPRINT_LEN], void *ctx)
 	return t->has_key && memcmp(key, t->peer_key, FINGERPRINT_LEN) == 0;
 }
 
+static int let_in(const struct target *t, struct visitor *v, uint64_t deadline, struct transport **ret,
+	struct err *e)
+{
+	if (v->tls != (t->self != NULL)) {
+		visitor_close(v);
+		return err_set(e, ERR_PEER, EPROTO, "a further connection of another kind");
+	}
+	if (v->tls)
+		return transport_tls_accept(v->in, t->self, is_same_peer, (void *)t, deadline, ret, e);
+	return transport_plain(v->in, v->out, ret, e);
+}
+
+/* Who has seen the token pass by can come, too, but not in, and must not end the migration by that. */
+static int next_visitor(struct target *t, uint64_t deadline, struct transport **ret, struct err *e)
+{
+	for (;;) {
+		uint64_t soon = deadline_in_ms(VISITOR_MS);
+		struct err why = ERR_INIT;
+		struct visitor v;
+		int r = door_next(&t->door, &v, deadline, e);
+
+		if (r < 0)
+			return r;
+		if (let_in(t, &v, soon < deadline ? soon : deadline, ret, &why) == 0) {
+			t->holds[t->n_holds++] = v.hold;
+			return 0;
+		}
+		say(t, "a further connection is turned away: %s", why.text);
+		fd_close(&v.hold);
+	}
+}
+
 static int accept_visitor(struct target *t, struct channel *ret, struct msg_hello *hello, struct err *e)
 {
 	uint64_t deadline = deadline_in_ms(HELLO_MS);
 	struct transport *transport = NULL;
-	struct visitor v;
-	int r = door_next(&t->door, &v, deadline, e);
+	int r = next_visitor(t, deadline, &transport, e);
 
-	if (r < 0)
-		return r;
-	t->holds[t->n_holds++] = v.hold;
-	if (v.tls != (t->self != NULL)) {
-		visitor_close(&v);
-		return err_set(e, ERR_PEER, EPROTO, "a further connection of another kind");
-	}
-	if (v.tls)
-		r = transport_tls_accept(v.in, t->self, is_same_peer, t, deadline, &transport, e);
-	else
-		r = transport_plain(v.in, v.out, &transport, e);
 	if (r < 0)
 		return r;
 	channel_init(ret, transport, CHANNEL_CONTROL, false);
@@ -434,6 +455,8 @@ static int start_restore(struct target *t, struct err *e)
 
 	if (r == 0 && m.type != MSG_PREPARE)
 		r = err_set(e, ERR_PEER, EPROTO, "%s instead of PREPARE", msg_name(m.type));
+	if (r == 0)
+		r = images_check_descriptors(&m.body.prepare.descriptors, e);
 	if (r == 0)
 		r = journal_begin(&t->journal, t->id, false, &(struct journal_subject){
 			.container = t->container, .peer = t->control.peer, .address = t->config.address,
@@ -621,7 +644,7 @@ static int run_receive(void *ctx, struct err *e)
 	struct images_in in;
 	int r;
 
-	images_in_init(&in, WORKPLACE_IMAGES, physical_bytes());
+	images_in_init(&in, WORKPLACE_IMAGES, t->config.own_network && !t->config.netns, physical_bytes());
 	r = take_images(t, &in, e);
 	t->images_to = clock_now();
 	if (r == 0)

@@ -157,13 +157,13 @@ static void images_arrive_whole(void **state)
 	(void)state;
 	memset(large + 300000, 7, 1000);
 	scratch_file(from, "pages-1.img", large, 600000);
-	scratch_file(from, "empty.img", "", 0);
-	scratch_file(from, IMAGE_INVENTORY, "inventory", 9);
+	scratch_file(from, "pages-2.img", "", 0);
+	scratch_file(from, IMAGE_INVENTORY, "\x16\x31\x31\x58inven", 9);
 	scratch_file(from, IMAGE_DESCRIPTORS, "[]", 2);
 	connect_ends(&p, CHANNEL_CONTROL);
 	s.c = &p.source;
 	pthread_create(&t, NULL, send_images, &s);
-	images_in_init(&in, to, 1 << 20);
+	images_in_init(&in, to, false, 1 << 20);
 	for (;;) {
 		assert_int_equal(channel_recv(&p.target, &m, SOON, &e), 0);
 		if (m.type == MSG_IMAGES_END)
@@ -208,21 +208,82 @@ static void images_out_of_order_or_too_large_are_refused(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	images_in_init(&in, to, 100);
-	assert_int_equal(take(&in, "a.img", 0, 20, 10), 0);
-	assert_int_equal(take(&in, "b.img", 0, 20, 10), -EPROTO);
-	assert_int_equal(take(&in, "a.img", 5, 20, 10), -EPROTO);
+	images_in_init(&in, to, false, 100);
+	assert_int_equal(take(&in, "pages-1.img", 0, 20, 10), 0);
+	assert_int_equal(take(&in, "pages-2.img", 0, 20, 10), -EPROTO);
+	assert_int_equal(take(&in, "pages-1.img", 5, 20, 10), -EPROTO);
 	assert_int_equal(images_finish(&in, &end, &e), -EPROTO);
 	images_in_done(&in);
-	images_in_init(&in, to, 100);
-	assert_int_equal(take(&in, "c.img", 7, 20, 10), -EPROTO);
-	assert_int_equal(take(&in, "a.img", 0, 20, 10), -EEXIST);
+	images_in_init(&in, to, false, 100);
+	assert_int_equal(take(&in, "pages-3.img", 7, 20, 10), -EPROTO);
+	assert_int_equal(take(&in, "pages-1.img", 0, 20, 10), -EEXIST);
 	images_in_done(&in);
-	images_in_init(&in, to, 100);
-	assert_int_equal(take(&in, "d.img", 0, 64, 64), 0);
-	assert_int_equal(take(&in, "e.img", 0, 64, 64), -ENOSPC);
+	images_in_init(&in, to, false, 100);
+	assert_int_equal(take(&in, "pages-4.img", 0, 64, 64), 0);
+	assert_int_equal(take(&in, "pages-5.img", 0, 64, 64), -ENOSPC);
 	images_in_done(&in);
 	scratch_remove(to);
+}
+
+static int take_bytes(struct images_in *in, const char *name, const void *data, size_t len)
+{
+	struct msg_image m = {.name = msg_string(name), .total = len, .data = {data, len}};
+	struct err e = ERR_INIT;
+
+	return images_take(in, &m, &e);
+}
+
+static void images_are_what_criu_names_so(void **state)
+{
+	static const char core[] = "\x19\x43\x56\x54\x47\x38\x05\x55rest";
+	static const char inventory[] = "\x16\x31\x31\x58rest";
+	static const char *const unknown[] = {"evil.img", "core-1.img.sh", "core-.img", "core--1.img",
+		"core-00000000000000001.img", "core-1x.img", "parent", "descriptors.json", "criu.conf",
+		"binfmt-misc.img", "autofs-1.img", "tunfile.img", "ghost-file-G.img", "stats-restore"};
+	char *to = scratch_make();
+	struct images_in in;
+
+	(void)state;
+	images_in_init(&in, to, false, 1000);
+	for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++)
+		assert_int_equal(take_bytes(&in, unknown[i], core, 12), -EPERM);
+	assert_int_equal(take_bytes(&in, "iptables-7.img", "*filter", 7), -EPERM);
+	assert_int_equal(take_bytes(&in, "mm-1.img", core, 12), -EBADMSG);
+	assert_int_equal(take_bytes(&in, "core-1.img", core, 7), -EBADMSG);
+	assert_int_equal(take_bytes(&in, "core-1.img", core, 12), 0);
+	assert_int_equal(take_bytes(&in, "core-1.img", core, 12), -EEXIST);
+	images_in_done(&in);
+	images_in_init(&in, to, true, 1000);
+	assert_int_equal(take_bytes(&in, "iptables-7.img", "*filter", 7), 0);
+	assert_int_equal(take_bytes(&in, "ghost-file-1f.img", "\x19\x43\x56\x54\x05\x36\x58\x52", 8), 0);
+	assert_int_equal(take_bytes(&in, IMAGE_INVENTORY, inventory, 8), 0);
+	assert_int_equal(take_bytes(&in, IMAGE_INVENTORY, inventory, 8), -EPROTO);
+	images_in_done(&in);
+	images_in_init(&in, to, true, 1000);
+	assert_int_equal(take(&in, "pages-9.img", 0, UINT64_MAX, 64), -ENOSPC);
+	assert_int_equal(take(&in, "pages-9.img", 0, 64, 0), -EPROTO);
+	images_in_done(&in);
+	scratch_remove(to);
+}
+
+static int check_descriptors(const char *text)
+{
+	struct msg_bytes b = msg_string(text);
+	struct err e = ERR_INIT;
+
+	return images_check_descriptors(&b, &e);
+}
+
+static void descriptors_are_a_few_strings(void **state)
+{
+	(void)state;
+	assert_int_equal(check_descriptors("[\"/dev/null\",\"pipe:[1]\",\"/dev/null\"]"), 0);
+	assert_int_equal(check_descriptors("[]"), 0);
+	assert_int_equal(check_descriptors(""), -EBADMSG);
+	assert_int_equal(check_descriptors("{}"), -EBADMSG);
+	assert_int_equal(check_descriptors("[1,2,3]"), -EBADMSG);
+	assert_int_equal(check_descriptors("[\"\",\"\",\"\",\"\"]"), -EBADMSG);
+	assert_int_equal(check_descriptors("[\"a\"] x"), -EBADMSG);
 }
 
 /* --- pages ------------------------------------------------------------------------------------ */
@@ -350,6 +411,8 @@ int main(void)
 		cmocka_unit_test(stages_are_undone_in_the_opposite_order),
 		cmocka_unit_test(others_are_dealt_with_while_waiting),
 		cmocka_unit_test(images_arrive_whole),
+		cmocka_unit_test(images_are_what_criu_names_so),
+		cmocka_unit_test(descriptors_are_a_few_strings),
 		cmocka_unit_test(images_out_of_order_or_too_large_are_refused),
 		cmocka_unit_test(pages_go_through_a_receiver_into_the_pager),
 		cmocka_unit_test(pages_that_are_none_end_a_receiver),

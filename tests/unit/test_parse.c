@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include "check/check.h"
+#include "check/owner.h"
 #include "cli/settings.h"
 #include "net/address.h"
 #include "net/network.h"
@@ -339,9 +340,42 @@ static void what_can_only_go_frozen_is_counted(void **state)
 	assert_int_equal(eager_total(&e), (12 + 40 + 30 + 2048) * 1024);
 }
 
+/* As root the parts of a path that is root's; else every path in it is another's. */
+static void paths_are_roots_or_refused(void **state)
+{
+	char *dir = scratch_make(), path[512], link[600];
+	struct err e = ERR_INIT;
+
+	(void)state;
+	assert_int_equal(path_check_owner("/etc/../etc", &e), -EINVAL);
+	assert_int_equal(path_check_owner("etc", &e), -EINVAL);
+	assert_int_equal(path_check_owner("/etc/.", &e), -EINVAL);
+	assert_int_equal(path_check_owner("//etc", &e), -EINVAL);
+	assert_int_equal(path_check_owner("/nosuch/config.json", &e), -ENOENT);
+	assert_int_equal(path_check_owner("/etc/passwd", &e), 0);
+	assert_int_equal(path_check_parent("/etc/passwd", &e), 0);
+	snprintf(path, sizeof(path), "%s/bundle", dir);
+	assert_int_equal(mkdir(path, 0755), 0);
+	if (geteuid() == 0) {
+		assert_int_equal(path_check_owner(path, &e), 0);
+		snprintf(link, sizeof(link), "%s/link", dir);
+		assert_int_equal(symlink(path, link), 0);
+		assert_int_equal(path_check_owner(link, &e), 0);
+		assert_int_equal(chown(path, 1000, 1000), 0);
+		assert_int_equal(path_check_owner(link, &e), -EPERM);
+		assert_int_equal(chown(path, 0, 1000), 0);
+		assert_int_equal(path_check_owner(path, &e), 0);
+	}
+	assert_int_equal(chmod(path, 0775), 0);
+	assert_int_equal(path_check_owner(path, &e), -EPERM);
+	assert_non_null(strstr(e.remedy, "chmod go-w"));
+	scratch_remove(dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(paths_are_roots_or_refused),
 		cmocka_unit_test(a_configuration_is_read),
 		cmocka_unit_test(a_configuration_that_is_none_is_refused),
 		cmocka_unit_test(container_names_can_not_be_paths_or_options),
