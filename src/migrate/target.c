@@ -276,6 +276,16 @@ static int answer_check(struct target *t, struct err *e)
 	return r < 0 ? r : 1;
 }
 
+/* The source reads its whole root file system before it has something to say, and says it at once. */
+static int recv_offer(struct target *t, struct msg *ret, struct err *e)
+{
+	int r = channel_wait(&t->control, -1, deadline_in_ms(DECIDE_MS));
+
+	if (r < 0)
+		return err_set(e, ERR_PEER, -r, "the source offers nothing");
+	return channel_recv(&t->control, ret, deadline_in_ms(SILENCE_MS), e);
+}
+
 static int run_offer(void *ctx, struct err *e)
 {
 	static const uint8_t no_token[MSG_ID_LEN];
@@ -291,7 +301,7 @@ static int run_offer(void *ctx, struct err *e)
 	if (r == 0 && t->guest->peer.name[0])
 		snprintf(t->control.peer, sizeof(t->control.peer), "%s", t->guest->peer.name);
 	if (r == 0)
-		r = channel_recv(&t->control, &m, deadline_in_ms(DECIDE_MS), e);
+		r = recv_offer(t, &m, e);
 	if (r == 0 && m.type == MSG_OFFER)
 		r = judge(t, &m.body.offer, e);
 	else if (r == 0 && m.type == MSG_CHECK)
