@@ -119,7 +119,7 @@ flooded() {
 	flooded flood tuebingen
 	migrate strasbourg tuebingen mem
 	[ "$status" = 0 ]
-	exec {ATTACK[1]}>&-
+	eval "exec ${ATTACK[1]}>&-"
 	wait "$ATTACK_PID"
 	migrate tuebingen strasbourg mem
 	[ "$status" = 0 ]
