@@ -12,7 +12,7 @@ static int settle(const struct journal_entry *j, struct report *report, struct e
 {
 	char text[CONTAINER_ID_MAX + 600];
 	enum recovery how;
-	int r = recover_entry(j, &how, e);
+	int r = recover_entry(j, cli_config_dir(), &how, e);
 
 	if (r < 0)
 		return err_wrap(e, "%s", j->container);

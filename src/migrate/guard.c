@@ -51,7 +51,7 @@ static void settle(const char *path)
 	 * for nothing. */
 	if (strcmp(j.role, "target") == 0)
 		nanosleep(&pause, NULL);
-	if (recover_entry(&j, &how, &e) < 0)
+	if (recover_entry(&j, NULL, &how, &e) < 0)
 		fprintf(stderr, "godwit: %s: %s\n", j.container, e.text);
 	else if (how == RECOVERY_DOUBT)
 		fprintf(stderr, "godwit: %s is in doubt: see 'godwit status'\n", j.container);

@@ -99,8 +99,10 @@ static int recover_target(const struct journal_entry *j, struct err *e)
 	return r;
 }
 
-int recover_entry(const struct journal_entry *j, enum recovery *ret, struct err *e)
+int recover_entry(const struct journal_entry *j, const char *config_dir, enum recovery *ret,
+	struct err *e)
 {
+	(void)config_dir;
 	bool source = strcmp(j->role, "source") == 0;
 	int r;
 

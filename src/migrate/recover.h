@@ -19,4 +19,5 @@ enum recovery {
  * before "owner" nothing has run on the target: what was restored is deleted. Beyond that this host
  * can't know what the other one did.
  */
-int recover_entry(const struct journal_entry *j, enum recovery *ret, struct err *e);
+int recover_entry(const struct journal_entry *j, const char *config_dir, enum recovery *ret,
+	struct err *e);
