@@ -4,6 +4,7 @@
 #include "agent/connection.h"
 #include "base/clock.h"
 #include "base/fd.h"
+#include "migrate/recover.h"
 #include "wire/identity.h"
 #include "wire/peers.h"
 
@@ -27,6 +28,7 @@
 #define CHILDREN_MAX 128
 /* Connections that have not authenticated themselves yet; more wait in the backlog. */
 #define STRANGERS_MAX 16
+#define RECOVERIES_MAX 64
 
 struct handler {
 	int pidfd;    /* owned; readable when it has ended */
@@ -121,7 +123,8 @@ static void no_stranger(struct agent *a, size_t i)
 	a->n_strangers--;
 }
 
-__attribute__((noreturn)) static void handle(struct agent *a, int fd, int authenticated)
+/* In the child: nothing of the agent's is its own. */
+static void leave_agent(struct agent *a)
 {
 	fd_close(&a->listener);
 	fd_close(&a->signals);
@@ -129,6 +132,11 @@ __attribute__((noreturn)) static void handle(struct agent *a, int fd, int authen
 		fd_close(&a->handlers[i].pidfd);
 		fd_close(&a->handlers[i].stranger);
 	}
+}
+
+__attribute__((noreturn)) static void handle(struct agent *a, int fd, int authenticated)
+{
+	leave_agent(a);
 	_exit(connection_handle(fd, &a->identity, a->o->config_dir, authenticated));
 }
 
@@ -165,6 +173,44 @@ static void accept_one(struct agent *a)
 		return;
 	start_handler(a, fd);
 	close(fd);
+}
+
+/* --- what died before the agent came ---------------------------------------------------------- */
+
+__attribute__((noreturn)) static void recover(struct agent *a, const struct journal_entry *j)
+{
+	const struct recovery_means means = {.config_dir = a->o->config_dir, .patient = true};
+	enum recovery how = RECOVERY_BUSY;
+	struct err e = ERR_INIT;
+	int r;
+
+	leave_agent(a);
+	r = recover_entry(j, &means, &how, &e);
+	if (r < 0 || how == RECOVERY_DOUBT)
+		fprintf(stderr, "godwit: %s is not settled: %s\n", j->container, e.text);
+	else if (how != RECOVERY_BUSY && how != RECOVERY_RUNS)
+		fprintf(stderr, "godwit: %s is settled\n", j->container);
+	_exit(r < 0);
+}
+
+/* Each in a process of its own: what is to be asked may take a while. */
+static void start_recoveries(struct agent *a)
+{
+	struct journal_entry *v;
+	size_t n;
+
+	if (journal_list(&v, &n, NULL) < 0)
+		return;
+	for (size_t i = 0; i < n && a->n < RECOVERIES_MAX; i++) {
+		pid_t pid = v[i].alive ? -1 : fork();
+
+		if (pid == 0)
+			recover(a, &v[i]);
+		if (pid > 0)
+			a->handlers[a->n++] = (struct handler){
+				.pidfd = (int)syscall(SYS_pidfd_open, pid, 0), .stranger = -1};
+	}
+	free(v);
 }
 
 /* --- the loop --------------------------------------------------------------------------------- */
@@ -235,6 +281,8 @@ int agent_run(const struct agent_options *o, struct err *e)
 		r = watch_signals(a, e);
 	if (r == 0)
 		r = open_listener(a, e);
+	if (r == 0)
+		start_recoveries(a);
 	if (r == 0) {
 		fingerprint_format(a->identity.fingerprint, text);
 		fprintf(stderr, "godwit: agent %s listens, key %s\n", GODWIT_VERSION, text);

@@ -18,9 +18,12 @@ static enum msg_state state_of_dead(const struct journal_entry *j)
 	enum recovery how;
 	struct err e = ERR_INIT;
 
+	/* Its guard may be at it. */
 	if (strcmp(j->step, "prepared") != 0)
 		return STATE_LOST;
-	return recover_entry(j, NULL, &how, &e) < 0 ? STATE_UNDECIDED : STATE_UNKNOWN;
+	if (recover_entry(j, NULL, &how, &e) < 0 || how != RECOVERY_CLEARED)
+		return STATE_UNDECIDED;
+	return STATE_UNKNOWN;
 }
 
 static enum msg_state state_of(const struct journal_entry *j)

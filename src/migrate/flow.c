@@ -42,6 +42,42 @@ int flow_start_answerer(struct flow *f, const struct space *space, struct err *e
 	return answerer_start(&c, space, &f->answerer, e);
 }
 
+static int on_sender(void *ctx, struct err *e)
+{
+	struct flow *f = ctx;
+	int r = sender_result(f->sender, e);
+
+	return r < 0 ? r : 1;
+}
+
+static int on_answerer(void *ctx, struct err *e)
+{
+	struct flow *f = ctx;
+	int r = answerer_result(f->answerer, e);
+
+	return r < 0 ? r : 1;
+}
+
+int flow_watch(struct flow *f, struct waiter *w, struct err *e)
+{
+	int r = 0;
+
+	flow_unwatch(f, w);
+	if (f->sender)
+		r = waiter_add(w, sender_event_fd(f->sender), on_sender, f);
+	if (r == 0 && f->answerer)
+		r = waiter_add(w, answerer_event_fd(f->answerer), on_answerer, f);
+	return r < 0 ? err_sys(e, -r, "waiting for the streams") : 0;
+}
+
+void flow_unwatch(struct flow *f, struct waiter *w)
+{
+	if (f->sender)
+		waiter_remove(w, sender_event_fd(f->sender));
+	if (f->answerer)
+		waiter_remove(w, answerer_event_fd(f->answerer));
+}
+
 static uint64_t sent_pages(const struct flow *f)
 {
 	struct sender_stats st = f->sender ? sender_stats(f->sender) : (struct sender_stats){0};

@@ -6,6 +6,7 @@
 #include "mem/space.h"
 #include "migrate/bulk.h"
 #include "migrate/link.h"
+#include "migrate/wait.h"
 #include "wire/channel.h"
 
 #include <stdbool.h>
@@ -46,6 +47,10 @@ int flow_start_answerer(struct flow *f, const struct space *space, struct err *e
 /* The sender reads the processes' memory: it stops before they run, also if it waits for a silent peer. The
  * bulk channels are of no use after that. */
 void flow_stop_sender(struct flow *f);
+
+/* While something is waited for, a thread that fails ends the wait. */
+int flow_watch(struct flow *f, struct waiter *w, struct err *e);
+void flow_unwatch(struct flow *f, struct waiter *w);
 
 /* Bytes written to the target, and pages sent, from the beginning on. */
 uint64_t flow_bytes(const struct flow *f);

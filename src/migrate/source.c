@@ -81,22 +81,6 @@ struct source {
 
 /* --- keeping an eye on the others ------------------------------------------------------------ */
 
-static int on_sender(void *ctx, struct err *e)
-{
-	struct source *s = ctx;
-	int r = sender_result(s->flow.sender, e);
-
-	return r < 0 ? r : 1;
-}
-
-static int on_answerer(void *ctx, struct err *e)
-{
-	struct source *s = ctx;
-	int r = answerer_result(s->flow.answerer, e);
-
-	return r < 0 ? r : 1;
-}
-
 static uint64_t total_pages(const struct source *s)
 {
 	return BYTES_TO_PAGES(s->facts.memory_bytes);
@@ -190,26 +174,16 @@ static int explain(struct source *s, int r, struct err *e)
 
 static int watch_flow(struct source *s, struct err *e)
 {
-	const struct flow *f = &s->flow;
-	int r = waiter_add_transport(&s->waiter, f->control.transport, on_control, s);
+	int r = waiter_add_transport(&s->waiter, s->flow.control.transport, on_control, s);
 
-	if (r == 0 && f->sender)
-		r = waiter_add(&s->waiter, sender_event_fd(f->sender), on_sender, s);
-	if (r == 0 && f->answerer)
-		r = waiter_add(&s->waiter, answerer_event_fd(f->answerer), on_answerer, s);
-	return r < 0 ? err_sys(e, -r, "waiting for the peer") : 0;
+	return r < 0 ? err_sys(e, -r, "waiting for the peer") : flow_watch(&s->flow, &s->waiter, e);
 }
 
 static void watch_nothing(struct source *s)
 {
-	const struct flow *f = &s->flow;
-
-	if (f->connected)
-		waiter_remove(&s->waiter, transport_fd(f->control.transport));
-	if (f->sender)
-		waiter_remove(&s->waiter, sender_event_fd(f->sender));
-	if (f->answerer)
-		waiter_remove(&s->waiter, answerer_event_fd(f->answerer));
+	if (s->flow.connected)
+		waiter_remove(&s->waiter, transport_fd(s->flow.control.transport));
+	flow_unwatch(&s->flow, &s->waiter);
 }
 
 static bool is_link_lost(const struct source *s, const struct err *e)
@@ -313,7 +287,7 @@ static int start_sender(struct source *s, struct err *e)
 {
 	int r = flow_start_sender(&s->flow, e);
 
-	return r < 0 ? r : waiter_add(&s->waiter, sender_event_fd(s->flow.sender), on_sender, s);
+	return r < 0 ? r : flow_watch(&s->flow, &s->waiter, e);
 }
 
 /* runc's restore needs this one file before it starts CRIU, and it is known before the dump. */
@@ -348,7 +322,7 @@ static int run_prepare(void *ctx, struct err *e)
 		.netns = s->facts.config.netns, .network = s->facts.config.network,
 		.cgroup = s->facts.c.cgroup, .key = key}, e);
 	if (r == 0)
-		r = guard_start(&s->guard, &s->journal, -1, e);
+		r = guard_start(&s->guard, &s->journal, s->o->config_dir, -1, e);
 	if (r == 0)
 		r = workplace_enter(e);
 	if (r == 0)
@@ -450,8 +424,7 @@ static int run_copy(void *ctx, struct err *e)
 
 static void stop_sending(struct source *s)
 {
-	if (s->flow.sender)
-		waiter_remove(&s->waiter, sender_event_fd(s->flow.sender));
+	flow_unwatch(&s->flow, &s->waiter);
 	flow_stop_sender(&s->flow);
 }
 
@@ -543,9 +516,10 @@ static int run_send(void *ctx, struct err *e)
 		r = large_add(&s->large, WORKPLACE_IMAGES, e);
 	if (r == 0)
 		r = flow_start_answerer(&s->flow, &s->copier.space, e);
+	if (r == 0)
+		r = flow_watch(&s->flow, &s->waiter, e);
 	if (r < 0)
 		return r;
-	waiter_add(&s->waiter, answerer_event_fd(s->flow.answerer), on_answerer, s);
 	/* The restore waits for the images, nothing yet for the pages. */
 	sender_pause(s->flow.sender, true);
 	s->images_at = clock_now();

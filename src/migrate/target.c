@@ -414,7 +414,7 @@ static int start_restore(struct target *t, struct err *e)
 	if (r == 0)
 		prepare_arrival(t);
 	if (r == 0)
-		r = guard_start(&t->guard, &t->journal, arrival_guarded_fd(&t->arrival), e);
+		r = guard_start(&t->guard, &t->journal, NULL, arrival_guarded_fd(&t->arrival), e);
 	if (r == 0)
 		r = workplace_enter(e);
 	if (r == 0 && !needs_tmp(t))
