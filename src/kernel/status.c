@@ -57,6 +57,8 @@ uint64_t process_started(pid_t pid)
 		return 0;
 	/* A name may have anything in it, parentheses, too. */
 	p = strrchr(text, ')');
+	if (!p || strncmp(p, ") Z", 3) == 0 || strncmp(p, ") X", 3) == 0)
+		return 0;
 	for (int i = 0; p && i <= FIELDS_BEFORE; i++)
 		p = strchr(p + 1, ' ');
 	return p ? strtoull(p, NULL, 10) : 0;

@@ -18,7 +18,7 @@ long status_number(const char *text, const char *field);
 uint64_t status_bytes(const char *text, const char *field);
 
 /* When a process was started, in ticks since the host was: tells it from a later one of its number. 0 when
- * it has ended. */
+ * it has ended, whether it was waited for or not. */
 uint64_t process_started(pid_t pid);
 
 /* Who traces a process: 0 for nobody. */

@@ -20,6 +20,8 @@
 
 /* What the dead process has started dies with it; that takes a moment. */
 #define SETTLE_MS 200
+#define END_MS 5000
+#define END_PAUSE_MS 2
 
 static bool find_entry(const char *path, struct journal_entry *ret)
 {
@@ -38,9 +40,23 @@ static bool find_entry(const char *path, struct journal_entry *ret)
 	return found;
 }
 
-static void settle(const char *path, const char *config_dir)
+/* The dead process closes its pipe before it has ended; until then it counts as alive. */
+static int settle_when_dead(const struct journal_entry *j, const char *config_dir,
+	enum recovery *ret, struct err *e)
 {
 	const struct recovery_means means = {.config_dir = config_dir, .patient = true};
+	struct timespec pause = {.tv_nsec = END_PAUSE_MS * (long)NSEC_PER_MSEC};
+	uint64_t deadline = deadline_in_ms(END_MS);
+	int r;
+
+	while ((r = recover_entry(j, &means, ret, e)) == 0 && *ret == RECOVERY_BUSY &&
+		!deadline_passed(deadline))
+		nanosleep(&pause, NULL);
+	return r;
+}
+
+static void settle(const char *path, const char *config_dir)
+{
 	struct timespec pause = {.tv_nsec = SETTLE_MS * (long)NSEC_PER_MSEC};
 	struct journal_entry j;
 	enum recovery how;
@@ -52,7 +68,7 @@ static void settle(const char *path, const char *config_dir)
 	 * for nothing. */
 	if (strcmp(j.role, "target") == 0)
 		nanosleep(&pause, NULL);
-	if (recover_entry(&j, &means, &how, &e) < 0)
+	if (settle_when_dead(&j, config_dir, &how, &e) < 0)
 		fprintf(stderr, "godwit: %s: %s\n", j.container, e.text);
 	else if (how == RECOVERY_DOUBT)
 		fprintf(stderr, "godwit: %s is in doubt: %s\n", j.container, e.text);

@@ -19,7 +19,7 @@ teardown() {
 }
 
 start_drain() {
-	start_migration checker --mode "$1" --max-downtime 60000 --bandwidth 100
+	start_migration checker --mode "$1" --max-downtime 60000 --bandwidth 300
 	wait_phase drain
 	sleep 0.5
 }
