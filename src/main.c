@@ -15,6 +15,7 @@ static const struct verb {
 	{"check", cli_check, "can this host, or that one, take part?"},
 	{"checkpoint", cli_checkpoint, "keep a container in a directory"},
 	{"restore", cli_restore, "bring a container back from a directory"},
+	{"cancel", cli_cancel, "end a migration that is not handed over yet"},
 	{"recover", cli_recover, "settle what a migration that died has left"},
 	{"status", cli_status, "migrations under way or in doubt"},
 	{"id", cli_id, "this host's key, as other hosts add it"},

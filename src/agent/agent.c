@@ -4,6 +4,7 @@
 #include "agent/connection.h"
 #include "base/clock.h"
 #include "base/fd.h"
+#include "migrate/recover.h"
 #include "wire/identity.h"
 #include "wire/peers.h"
 
@@ -25,6 +26,7 @@
 
 #define BACKLOG 256
 #define CHILDREN_MAX 256
+#define RECOVERIES_MAX 64
 #define DROP_MS 1000
 
 struct handler {
@@ -139,7 +141,8 @@ static void answer_handler(struct agent *a, size_t i)
 	send(fd, &answer, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-__attribute__((noreturn)) static void handle(struct agent *a, int fd, int requests)
+/* In the child: nothing of the agent's is its own. */
+static void leave_agent(struct agent *a)
 {
 	fd_close(&a->listener);
 	fd_close(&a->signals);
@@ -147,6 +150,11 @@ __attribute__((noreturn)) static void handle(struct agent *a, int fd, int reques
 		fd_close(&a->handlers[i].pidfd);
 		fd_close(&a->handlers[i].requests);
 	}
+}
+
+__attribute__((noreturn)) static void handle(struct agent *a, int fd, int requests)
+{
+	leave_agent(a);
 	_exit(connection_handle(fd, &a->identity, a->o->config_dir, requests));
 }
 
@@ -192,6 +200,46 @@ static void accept_one(struct agent *a)
 		start_handler(a, fd, &origin);
 	}
 	close(fd);
+}
+
+/* --- what died before the agent came ---------------------------------------------------------- */
+
+__attribute__((noreturn)) static void recover(struct agent *a, const struct journal_entry *j)
+{
+	const struct recovery_means means = {.config_dir = a->o->config_dir, .patient = true};
+	enum recovery how = RECOVERY_BUSY;
+	struct err e = ERR_INIT;
+	int r;
+
+	leave_agent(a);
+	r = recover_entry(j, &means, &how, &e);
+	if (r < 0 || how == RECOVERY_DOUBT)
+		fprintf(stderr, "godwit: %s is not settled: %s\n", j->container, e.text);
+	else if (how != RECOVERY_BUSY && how != RECOVERY_RUNS)
+		fprintf(stderr, "godwit: %s is settled\n", j->container);
+	_exit(r < 0);
+}
+
+/* Each in a process of its own: what is to be asked may take a while. */
+static void start_recoveries(struct agent *a)
+{
+	struct journal_entry *v;
+	size_t n;
+
+	if (journal_list(&v, &n, NULL) < 0)
+		return;
+	for (size_t i = 0; i < n && a->n < RECOVERIES_MAX; i++) {
+		pid_t pid = v[i].alive ? -1 : fork();
+
+		if (pid == 0)
+			recover(a, &v[i]);
+		if (pid <= 0)
+			continue;
+		a->clients[a->n] = (struct client){.known = true};
+		a->handlers[a->n++] = (struct handler){
+			.pidfd = (int)syscall(SYS_pidfd_open, pid, 0), .requests = -1};
+	}
+	free(v);
 }
 
 /* --- the loop --------------------------------------------------------------------------------- */
@@ -262,6 +310,8 @@ int agent_run(const struct agent_options *o, struct err *e)
 		r = watch_signals(a, e);
 	if (r == 0)
 		r = open_listener(a, e);
+	if (r == 0)
+		start_recoveries(a);
 	if (r == 0) {
 		fingerprint_format(a->identity.fingerprint, text);
 		fprintf(stderr, "godwit: agent %s listens, key %s\n", GODWIT_VERSION, text);

@@ -14,6 +14,7 @@ int cli_checkpoint(int argc, char **argv);
 int cli_id(int argc, char **argv);
 int cli_migrate(int argc, char **argv);
 int cli_peer(int argc, char **argv);
+int cli_cancel(int argc, char **argv);
 int cli_recover(int argc, char **argv);
 int cli_restore(int argc, char **argv);
 int cli_serve(int argc, char **argv);

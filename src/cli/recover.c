@@ -7,24 +7,39 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static void tell(const struct journal_entry *j, enum recovery how, const char *why,
+	struct report *report)
+{
+	static const char *const what[] = {
+		[RECOVERY_HERE] = "runs here again",
+		[RECOVERY_CLEARED] = "nothing of it is left here; it belongs to",
+		[RECOVERY_RUNS] = "runs here with all its memory; no good-bye has come from",
+		[RECOVERY_BUSY] = "another process settles it with",
+		[RECOVERY_DOUBT] = "is in doubt",
+	};
+	char text[CONTAINER_ID_MAX + ERR_TEXT_MAX + 600];
+
+	if (how == RECOVERY_HERE)
+		snprintf(text, sizeof(text), "%s %s", j->container, what[how]);
+	else if (how == RECOVERY_DOUBT)
+		snprintf(text, sizeof(text), "%s %s: %s; journal %s", j->container, what[how], why,
+			j->path);
+	else
+		snprintf(text, sizeof(text), "%s: %s %s", j->container, what[how], j->peer);
+	report_note(report, text);
+}
+
 /* Settles one entry; 1 when it stays in doubt. */
 static int settle(const struct journal_entry *j, struct report *report, struct err *e)
 {
-	char text[CONTAINER_ID_MAX + 600];
+	const struct recovery_means means = {.config_dir = cli_config_dir(), .report = report};
 	enum recovery how;
-	int r = recover_entry(j, &how, e);
+	int r = recover_entry(j, &means, &how, e);
 
 	if (r < 0)
 		return err_wrap(e, "%s", j->container);
-	if (how == RECOVERY_HERE)
-		snprintf(text, sizeof(text), "%s runs here again", j->container);
-	else if (how == RECOVERY_CLEARED)
-		snprintf(text, sizeof(text), "%s: what was half restored is gone; it belongs to %s",
-			j->container, j->peer);
-	else
-		snprintf(text, sizeof(text), "%s is in doubt: see whether it runs on %s; journal %s",
-			j->container, j->peer, j->path);
-	report_note(report, text);
+	tell(j, how, e->text, report);
+	*e = ERR_INIT;
 	return how == RECOVERY_DOUBT;
 }
 
@@ -46,10 +61,10 @@ static int settle_all(struct report *report, struct err *e)
 		report_note(report, "nothing is to be recovered");
 	if (r < 0 || doubts == 0)
 		return r < 0 ? r : 0;
-	err_set(e, ERR_REFUSED, EAGAIN, "%zu in doubt: one host alone can not tell", doubts);
-	return err_remedy(e, "when 'godwit status' there shows nothing of it any more: if 'runc list' "
-			     "there has it, 'runc delete --force' it here; if not, 'runc resume' it here "
-			     "and give it its address back; then remove the journal's file");
+	err_set(e, ERR_REFUSED, EAGAIN, "%zu in doubt", doubts);
+	return err_remedy(e, "run 'godwit recover' again when the other host can be reached. If it is gone for "
+			     "good, and only then: 'runc resume' the container here and give it its address "
+			     "back, or 'runc delete --force' it; and remove the journal's file");
 }
 
 int cli_recover(int argc, char **argv)

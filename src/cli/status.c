@@ -8,19 +8,30 @@
 #include <string.h>
 
 /* What a journal's entry means, for people. */
+static const struct meaning {
+	const char *role, *step, *alive, *dead;
+} meanings[] = {
+	{"source", "committed", "handed over: the other host gets the rest of its memory",
+		"handed over: 'godwit recover' asks the other host; frozen here"},
+	{"source", "drained", "the other host has everything", "the other host has everything: "
+		"'godwit recover' deletes what is left here"},
+	{"source", "", "moves away", "interrupted before the hand-over: it belongs here"},
+	{"target", "owner", "runs here, and lacks memory that is on the other host",
+		"in doubt: it was handed over to this host, and what held its memory is gone"},
+	{"target", "drained", "runs here", "runs here with all its memory; the other host has not said "
+		"good-bye"},
+	{"target", "", "comes here", "interrupted before the hand-over: it belongs to the other host"},
+};
+
 static const char *meaning(const struct journal_entry *j)
 {
-	bool source = strcmp(j->role, "source") == 0;
+	for (size_t i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++) {
+		const struct meaning *m = &meanings[i];
 
-	if (j->alive)
-		return source ? "moves away" : "comes here";
-	if (source && strcmp(j->step, "committed") == 0)
-		return "in doubt: it may run on the other host; frozen here";
-	if (source)
-		return "interrupted before the hand-over: it belongs here";
-	if (strcmp(j->step, "owner") == 0)
-		return "in doubt: it was handed over to this host";
-	return "interrupted before the hand-over: it belongs to the other host";
+		if (strcmp(m->role, j->role) == 0 && (!*m->step || strcmp(m->step, j->step) == 0))
+			return j->alive ? m->alive : m->dead;
+	}
+	return "not an entry of this version";
 }
 
 static void list_json(const struct journal_entry *v, size_t n)

@@ -42,3 +42,24 @@ pid_t process_tracer(pid_t pid)
 
 	return status_read(pid, &text) < 0 ? 0 : (pid_t)status_number(text, "\nTracerPid:");
 }
+
+#define STAT_MAX 4096
+#define FIELDS_BEFORE 19 /* from the state on, proc_pid_stat(5) */
+
+uint64_t process_started(pid_t pid)
+{
+	_cleanup_free_ char *text = NULL;
+	const char *p;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	if (file_read(path, STAT_MAX, &text, NULL) < 0)
+		return 0;
+	/* A name may have anything in it, parentheses, too. */
+	p = strrchr(text, ')');
+	if (!p || strncmp(p, ") Z", 3) == 0 || strncmp(p, ") X", 3) == 0)
+		return 0;
+	for (int i = 0; p && i <= FIELDS_BEFORE; i++)
+		p = strchr(p + 1, ' ');
+	return p ? strtoull(p, NULL, 10) : 0;
+}

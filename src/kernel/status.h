@@ -17,5 +17,9 @@ const char *status_field(const char *text, const char *field);
 long status_number(const char *text, const char *field);
 uint64_t status_bytes(const char *text, const char *field);
 
+/* When a process was started, in ticks since the host was: tells it from a later one of its number. 0 when
+ * it has ended, whether it was waited for or not. */
+uint64_t process_started(pid_t pid);
+
 /* Who traces a process: 0 for nobody. */
 pid_t process_tracer(pid_t pid);

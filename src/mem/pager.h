@@ -98,6 +98,16 @@ struct pager_wish {
  */
 int pager_serve(struct pager *p, int uffd, struct pager_wish *wishes, size_t max, struct err *e);
 
+/*
+ * After whoever was asked has been lost, and another will answer: what threads wait for is asked for
+ * anew. At most @max wishes are returned; for the rest the threads wait until it comes by itself.
+ */
+size_t pager_wishes(struct pager *p, struct pager_wish *wishes, size_t max);
+
+/* What has not come of the process with the smallest vpid above @after, and is needed: 1 with the vpid
+ * and what is added to @ret, which may be nothing; 0 when there is no such process; -ENOMEM. */
+int pager_lacking(struct pager *p, uint32_t after, uint32_t *ret_vpid, struct ranges *ret);
+
 /* The descriptors to poll, at most @max; they change when a view is added, forks or ends. */
 size_t pager_fds(struct pager *p, int *ret, size_t max);
 

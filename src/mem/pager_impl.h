@@ -37,7 +37,7 @@ struct pager_view {
 
 /* A fault whose page was asked for. */
 struct wait {
-	const struct pager_view *view;
+	struct pager_view *view;
 	uint64_t original, since;
 };
 

@@ -148,6 +148,36 @@ int pager_serve(struct pager *p, int uffd, struct pager_wish *wishes, size_t max
 	return r < 0 ? r : n_wishes;
 }
 
+static void forget_asked(struct pager *p)
+{
+	struct map_entry *e, *x;
+
+	for (size_t i = 0; (e = map_next(&p->images, &i));) {
+		struct image *m = e->value;
+
+		for (size_t k = 0; (x = map_next(&m->blocks, &k));)
+			((struct block *)x->value)->asked = (struct page_bits){0};
+	}
+}
+
+size_t pager_wishes(struct pager *p, struct pager_wish *wishes, size_t max)
+{
+	size_t n = 0;
+
+	pthread_mutex_lock(&p->lock);
+	forget_asked(p);
+	for (size_t i = 0; i < p->n_waits && n < max; i++) {
+		struct pager_view *w = p->waits[i].view;
+		struct block *b = pager_block_at(p, w->image, p->waits[i].original);
+
+		if (b)
+			wishes[n] = make_wish(p, w, b, p->waits[i].original);
+		n += b && wishes[n].pages > 0;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return n;
+}
+
 size_t pager_fds(struct pager *p, int *ret, size_t max)
 {
 	size_t n = 0;

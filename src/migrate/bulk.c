@@ -94,6 +94,7 @@ static int worker_start(struct worker *w, struct channel *c,
 static void worker_stop(struct worker *w)
 {
 	eventfd_write(w->stop, 1);
+	transport_cut(w->channel.transport);
 	pthread_join(w->thread, NULL);
 	fd_close(&w->stop);
 	fd_close(&w->event);

@@ -43,7 +43,8 @@ int receiver_result(struct receiver *r, struct err *e);
 /* True after BULK_END. */
 bool receiver_finished(struct receiver *r);
 
-/* Stops the thread, closes the channel, frees. NULL is fine. */
+/* Stops the thread, also one that waits in the middle of a message, closes the channel, frees. NULL
+ * is fine. */
 void receiver_free(struct receiver *r);
 
 /* --- source: a thread that answers faults ahead of everything ------------------------------ */

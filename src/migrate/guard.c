@@ -20,6 +20,8 @@
 
 /* What the dead process has started dies with it; that takes a moment. */
 #define SETTLE_MS 200
+#define END_MS 5000
+#define END_PAUSE_MS 2
 
 static bool find_entry(const char *path, struct journal_entry *ret)
 {
@@ -38,7 +40,22 @@ static bool find_entry(const char *path, struct journal_entry *ret)
 	return found;
 }
 
-static void settle(const char *path)
+/* The dead process closes its pipe before it has ended; until then it counts as alive. */
+static int settle_when_dead(const struct journal_entry *j, const char *config_dir,
+	enum recovery *ret, struct err *e)
+{
+	const struct recovery_means means = {.config_dir = config_dir, .patient = true};
+	struct timespec pause = {.tv_nsec = END_PAUSE_MS * (long)NSEC_PER_MSEC};
+	uint64_t deadline = deadline_in_ms(END_MS);
+	int r;
+
+	while ((r = recover_entry(j, &means, ret, e)) == 0 && *ret == RECOVERY_BUSY &&
+		!deadline_passed(deadline))
+		nanosleep(&pause, NULL);
+	return r;
+}
+
+static void settle(const char *path, const char *config_dir)
 {
 	struct timespec pause = {.tv_nsec = SETTLE_MS * (long)NSEC_PER_MSEC};
 	struct journal_entry j;
@@ -51,14 +68,15 @@ static void settle(const char *path)
 	 * for nothing. */
 	if (strcmp(j.role, "target") == 0)
 		nanosleep(&pause, NULL);
-	if (recover_entry(&j, &how, &e) < 0)
+	if (settle_when_dead(&j, config_dir, &how, &e) < 0)
 		fprintf(stderr, "godwit: %s: %s\n", j.container, e.text);
 	else if (how == RECOVERY_DOUBT)
-		fprintf(stderr, "godwit: %s is in doubt: see 'godwit status'\n", j.container);
+		fprintf(stderr, "godwit: %s is in doubt: %s\n", j.container, e.text);
 }
 
 /* Only standard error, the pipe and what is to be kept stay open: nothing else may live on with us. */
-__attribute__((noreturn)) static void guard_main(int pipe_end, int keep, const char *path)
+__attribute__((noreturn)) static void guard_main(int pipe_end, int keep, const char *path,
+	const char *config_dir)
 {
 	int null = open("/dev/null", O_RDWR);
 
@@ -76,11 +94,12 @@ __attribute__((noreturn)) static void guard_main(int pipe_end, int keep, const c
 	dup2(keep, 4);
 	syscall(SYS_close_range, 5u, ~0u, 0u);
 	fd_wait(3, POLLIN, DEADLINE_NEVER);
-	settle(path);
+	settle(path, config_dir);
 	_exit(0);
 }
 
-int guard_start(struct guard *g, const struct journal *j, int keep, struct err *e)
+int guard_start(struct guard *g, const struct journal *j, const char *config_dir, int keep,
+	struct err *e)
 {
 	int ends[2];
 	pid_t pid;
@@ -92,7 +111,7 @@ int guard_start(struct guard *g, const struct journal *j, int keep, struct err *
 		close(ends[1]);
 		/* Twice, so that it is not our child: we kill all of those when we clean up. */
 		if (fork() == 0)
-			guard_main(ends[0], keep, j->path);
+			guard_main(ends[0], keep, j->path, config_dir);
 		_exit(0);
 	}
 	close(ends[0]);

@@ -16,8 +16,10 @@ struct guard {
 
 #define GUARD_INIT ((struct guard){-1})
 
-/* Before the workplace is entered; the caller has one thread. @j has begun. */
-int guard_start(struct guard *g, const struct journal *j, int keep, struct err *e);
+/* Before the workplace is entered; the caller has one thread. @j has begun. @config_dir: with whose keys a
+ * target is asked, or NULL. @keep: a descriptor that stays open as long as the guard, or -1. */
+int guard_start(struct guard *g, const struct journal *j, const char *config_dir, int keep,
+	struct err *e);
 
 /* Our end of it; the guard goes when there is no journal any more. */
 void guard_done(struct guard *g);

@@ -1,25 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "migrate/journal.h"
 
+#include "base/fd.h"
 #include "base/file.h"
+#include "base/hex.h"
+#include "kernel/status.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #define ENTRY_MAX 16384
 
 static int write_entry(const struct journal *j)
 {
-	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "id", j->id,
+	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:I}", "id", j->id,
 		"container", j->container, "peer", j->peer, "address", j->address, "netns", j->netns,
-		"network", j->network, "cgroup", j->cgroup, "role", j->source ? "source" : "target", "step", j->step, "pid",
-		(int)getpid());
+		"network", j->network, "cgroup", j->cgroup, "key", j->key, "token", j->token, "role",
+		j->source ? "source" : "target", "step", j->step, "pid", (int)getpid(), "started",
+		(json_int_t)process_started(getpid()));
 	char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
 	int r = text ? file_write_atomic(j->path, text, strlen(text), 0600) : -ENOMEM;
 
@@ -50,14 +56,16 @@ int journal_begin(struct journal *j, const uint8_t id[static 16], bool source,
 	if (r < 0)
 		return err_sys(e, -r, "making %s", JOURNAL_DIR);
 	*j = (struct journal){.source = source};
-	for (size_t i = 0; i < 16; i++)
-		snprintf(j->id + 2 * i, 3, "%02x", id[i]);
+	hex_format(id, 16, j->id);
+	if (what->token)
+		hex_format(what->token, 16, j->token);
 	note(j->container, sizeof(j->container), what->container);
 	note(j->peer, sizeof(j->peer), what->peer);
 	note(j->address, sizeof(j->address), what->address);
 	note(j->netns, sizeof(j->netns), what->netns);
 	note(j->network, sizeof(j->network), what->network);
 	note(j->cgroup, sizeof(j->cgroup), what->cgroup);
+	note(j->key, sizeof(j->key), what->key);
 	snprintf(j->path, sizeof(j->path), "%s/%s.%s", JOURNAL_DIR, j->id,
 		source ? "source" : "target");
 	r = journal_step(j, "prepared", e);
@@ -76,6 +84,15 @@ void journal_end(struct journal *j)
 static void copy(char *to, size_t size, const json_t *o, const char *key)
 {
 	note(to, size, json_string_value(json_object_get(o, key)));
+}
+
+/* Another process may have its number by now. */
+static bool is_alive(pid_t pid, const json_t *o)
+{
+	uint64_t started = pid > 0 ? process_started(pid) : 0;
+
+	return started != 0 &&
+		started == (uint64_t)json_integer_value(json_object_get(o, "started"));
 }
 
 static bool read_entry(const char *name, struct journal_entry *ret)
@@ -99,12 +116,60 @@ static bool read_entry(const char *name, struct journal_entry *ret)
 	copy(ret->netns, sizeof(ret->netns), o, "netns");
 	copy(ret->network, sizeof(ret->network), o, "network");
 	copy(ret->cgroup, sizeof(ret->cgroup), o, "cgroup");
+	copy(ret->key, sizeof(ret->key), o, "key");
+	copy(ret->token, sizeof(ret->token), o, "token");
 	copy(ret->role, sizeof(ret->role), o, "role");
 	copy(ret->step, sizeof(ret->step), o, "step");
 	ret->pid = (pid_t)json_integer_value(json_object_get(o, "pid"));
-	ret->alive = ret->pid > 0 && kill(ret->pid, 0) == 0;
+	ret->alive = is_alive(ret->pid, o);
 	json_decref(o);
 	return true;
+}
+
+int journal_find(const uint8_t id[static 16], bool source, struct journal_entry *ret)
+{
+	char name[64], path[128];
+
+	hex_format(id, 16, name);
+	strcat(name, source ? ".source" : ".target");
+	if (read_entry(name, ret))
+		return 0;
+	snprintf(path, sizeof(path), "%s/%s", JOURNAL_DIR, name);
+	return access(path, F_OK) < 0 && errno == ENOENT ? -ENOENT : -EBADMSG;
+}
+
+static int claim(const struct journal_entry *entry, struct journal *ret)
+{
+	const char *name = strrchr(entry->path, '/') + 1;
+	struct journal_entry now;
+
+	if (!read_entry(name, &now))
+		return -ENOENT;
+	if (now.alive)
+		return -EBUSY;
+	*ret = (struct journal){.source = strcmp(now.role, "source") == 0};
+	note(ret->path, sizeof(ret->path), now.path);
+	note(ret->id, sizeof(ret->id), now.id);
+	note(ret->container, sizeof(ret->container), now.container);
+	note(ret->peer, sizeof(ret->peer), now.peer);
+	note(ret->address, sizeof(ret->address), now.address);
+	note(ret->netns, sizeof(ret->netns), now.netns);
+	note(ret->network, sizeof(ret->network), now.network);
+	note(ret->cgroup, sizeof(ret->cgroup), now.cgroup);
+	note(ret->key, sizeof(ret->key), now.key);
+	note(ret->token, sizeof(ret->token), now.token);
+	note(ret->step, sizeof(ret->step), now.step);
+	return write_entry(ret);
+}
+
+/* Claimed by who first writes his own process into it. */
+int journal_claim(const struct journal_entry *entry, struct journal *ret)
+{
+	_cleanup_close_ int dir = open(JOURNAL_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (dir < 0 || flock(dir, LOCK_EX) < 0)
+		return -errno;
+	return claim(entry, ret);
 }
 
 int journal_list(struct journal_entry **ret, size_t *ret_n, struct err *e)
@@ -131,6 +196,12 @@ int journal_list(struct journal_entry **ret, size_t *ret_n, struct err *e)
 	return 0;
 }
 
+/* A target that only waits for the source's good-bye: nothing of it is open here. */
+static bool is_over(const struct journal_entry *j)
+{
+	return strcmp(j->role, "target") == 0 && strcmp(j->step, "drained") == 0;
+}
+
 int journal_check_free(const char *container, struct err *e)
 {
 	struct journal_entry *v;
@@ -138,7 +209,7 @@ int journal_check_free(const char *container, struct err *e)
 	int r = journal_list(&v, &n, e);
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
-		if (strcmp(v[i].container, container) != 0)
+		if (strcmp(v[i].container, container) != 0 || is_over(&v[i]))
 			continue;
 		if (v[i].alive) {
 			r = err_set(e, ERR_REFUSED, EBUSY, "%s is being moved already, by process %d",

@@ -21,17 +21,23 @@ struct journal {
 	char address[128]; /* the floating address, or "" */
 	char netns[256], network[1024]; /* of its own network: the path and what it is, or "" */
 	char cgroup[4096]; /* of the container on its source, or "" */
+	char key[64];	   /* the peer's, as fingerprint_format() says it; "" over ssh */
+	char token[33];	   /* a target's: where its process takes connections */
 	bool source;
 	char step[16];
 };
 
 /* All but the first two may be NULL. */
 struct journal_subject {
-	const char *container, *peer, *address, *netns, *network, *cgroup;
+	const char *container, *peer, *address, *netns, *network, *cgroup, *key;
+	const uint8_t *token; /* 16 bytes */
 };
 
-/* A source's steps: "prepared", "frozen", "committed". A target's: "prepared", "owner". Each is on
- * disk when the function returns. */
+/*
+ * A source's steps: "prepared", "frozen", "committed", "drained" (nothing of it is needed any more). A
+ * target's: "prepared", "owner", "drained" (it needs nothing any more). Each is on disk when the function
+ * returns. What follows from each: migrate/recover.h.
+ */
 int journal_begin(struct journal *j, const uint8_t id[static 16], bool source,
 	const struct journal_subject *what, struct err *e);
 int journal_step(struct journal *j, const char *step, struct err *e);
@@ -44,10 +50,16 @@ int journal_check_free(const char *container, struct err *e);
 struct journal_entry {
 	char path[128];
 	char id[33], container[256], peer[256], role[8], step[16];
-	char address[128], netns[256], network[1024], cgroup[4096];
+	char address[128], netns[256], network[1024], cgroup[4096], key[64], token[33];
 	pid_t pid;
 	bool alive; /* its process still works on it */
 };
+
+/* The entry of that migration, for the source or the target: 0, -ENOENT, -errno. */
+int journal_find(const uint8_t id[static 16], bool source, struct journal_entry *ret);
+
+/* Takes over what a process that died has left: -EBUSY if another one has, -ENOENT if it is settled. */
+int journal_claim(const struct journal_entry *entry, struct journal *ret);
 
 /* All entries of this host; the caller frees *ret. */
 int journal_list(struct journal_entry **ret, size_t *ret_n, struct err *e);

@@ -32,11 +32,18 @@ int link_init(struct link *l, const char *target, const struct identity *self,
 			     "or use ssh://%s", target, target);
 }
 
-void link_done(struct link *l)
+void link_close(struct link *l)
 {
 	for (size_t i = 0; i < l->n_ssh; i++)
 		child_done(&l->ssh[i]);
 	l->n_ssh = 0;
+}
+
+void link_key(const struct link *l, char ret[static FINGERPRINT_TEXT])
+{
+	ret[0] = '\0';
+	if (l->peer)
+		fingerprint_format(l->peer->fingerprint, ret);
 }
 
 static int connect_one(const struct addrinfo *a, uint64_t deadline)

@@ -27,7 +27,11 @@ struct link {
 /* @target: a peer's name, or ssh://HOST. What is passed must outlive the link. */
 int link_init(struct link *l, const char *target, const struct identity *self,
 	const struct peers *peers, struct err *e);
-void link_done(struct link *l);
+/* Ends what carries its connections, which are closed; others can be opened. */
+void link_close(struct link *l);
+
+/* The peer's key as fingerprint_format() has it; "" for ssh. */
+void link_key(const struct link *l, char ret[static FINGERPRINT_TEXT]);
 
 /* One more connection, with @token (zeros for the first), as channel @kind number @index. */
 int link_open(struct link *l, enum msg_channel kind, uint8_t index,

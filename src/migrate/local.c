@@ -138,7 +138,7 @@ static int checkpoint_prepare(void *ctx, struct err *e)
 			.container = c->facts.c.id, .peer = c->o->dir, .address = c->facts.config.address,
 			.cgroup = c->facts.c.cgroup}, e);
 	if (r == 0)
-		r = guard_start(&c->guard, &c->journal, -1, e);
+		r = guard_start(&c->guard, &c->journal, NULL, -1, e);
 	if (r == 0)
 		r = workplace_enter(e);
 	if (r == 0)

@@ -2,6 +2,7 @@
 #include "migrate/manifest.h"
 
 #include "base/file.h"
+#include "base/hex.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -11,26 +12,6 @@
 
 #define MANIFEST_MAX (4u << 20)
 
-static void hex(const uint8_t *p, size_t n, char *ret)
-{
-	for (size_t i = 0; i < n; i++)
-		snprintf(ret + 2 * i, 3, "%02x", p[i]);
-}
-
-static bool unhex(const char *text, uint8_t *ret, size_t n)
-{
-	if (!text || strlen(text) != 2 * n || strspn(text, "0123456789abcdef") != 2 * n)
-		return false;
-	for (size_t i = 0; i < n; i++) {
-		unsigned v;
-
-		if (sscanf(text + 2 * i, "%2x", &v) != 1)
-			return false;
-		ret[i] = (uint8_t)v;
-	}
-	return true;
-}
-
 static json_t *listeners_json(const struct manifest *m)
 {
 	json_t *list = json_array();
@@ -39,7 +20,7 @@ static json_t *listeners_json(const struct manifest *m)
 		const struct listener *l = &m->listeners[i];
 		char address[33];
 
-		hex(l->address, sizeof(l->address), address);
+		hex_format(l->address, sizeof(l->address), address);
 		json_array_append_new(list, json_pack("{s:i, s:i, s:i, s:s}", "protocol", l->protocol,
 						    "family", l->family, "port", l->port, "address",
 						    address));
@@ -54,8 +35,8 @@ int manifest_write(const char *dir, const struct manifest *m, struct err *e)
 	char *text;
 	int r;
 
-	hex(m->rootfs_digest, DIGEST_LEN, rootfs);
-	hex(m->images_digest, DIGEST_LEN, images);
+	hex_format(m->rootfs_digest, DIGEST_LEN, rootfs);
+	hex_format(m->images_digest, DIGEST_LEN, images);
 	o = json_pack("{s:i, s:s, s:s, s:s%, s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:o}", "version",
 		MANIFEST_VERSION, "container", m->container, "bundle", m->bundle, "config",
 		m->config_text, m->config_len, "rootfs_digest", rootfs, "images_digest", images,
@@ -93,7 +74,7 @@ static bool take_listener(const json_t *o, struct listener *ret)
 	*ret = (struct listener){.protocol = (uint8_t)protocol,
 		.family = (uint8_t)family,
 		.port = (uint16_t)port};
-	return unhex(json_string_value(json_object_get(o, "address")), ret->address,
+	return hex_parse(json_string_value(json_object_get(o, "address")), ret->address,
 		sizeof(ret->address));
 }
 
@@ -129,9 +110,9 @@ static bool take_all(const json_t *o, struct manifest *ret)
 		take_string(o, "arch", ret->arch, sizeof(ret->arch)) &&
 		take_string(o, "criu_version", ret->criu_version, sizeof(ret->criu_version)) &&
 		take_string(o, "cpu_features", ret->cpu_features, sizeof(ret->cpu_features)) &&
-		unhex(json_string_value(json_object_get(o, "rootfs_digest")), ret->rootfs_digest,
+		hex_parse(json_string_value(json_object_get(o, "rootfs_digest")), ret->rootfs_digest,
 			DIGEST_LEN) &&
-		unhex(json_string_value(json_object_get(o, "images_digest")), ret->images_digest,
+		hex_parse(json_string_value(json_object_get(o, "images_digest")), ret->images_digest,
 			DIGEST_LEN) &&
 		take_config(o, ret);
 }

@@ -75,7 +75,7 @@ int probe_run(const char *config_dir, const char *container, const char *target,
 		r = link_init(&link, target, &identity, &peers, e);
 	if (r == 0)
 		r = check_there(&link, report, e);
-	link_done(&link);
+	link_close(&link);
 	peers_done(&peers);
 	identity_done(&identity);
 	return r;

@@ -3,6 +3,8 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "migrate/settle.h"
+#include "net/address.h"
 #include "net/floating.h"
 #include "net/home.h"
 #include "oci/cgroup.h"
@@ -13,6 +15,7 @@
 #include <unistd.h>
 
 #define THAW_MS 60000
+#define KILL_MS 30000
 
 static int take_address_back(const struct journal_entry *j, struct err *e)
 {
@@ -103,7 +106,7 @@ static int recover_target(const struct journal_entry *j, struct err *e)
 	return r;
 }
 
-/* The other host may answer for the address: this one must not, whoever has the container. */
+/* The other host may answer for VRRP's address: this one must not, whoever has the container. */
 static int give_address_away(const struct journal_entry *j, struct err *e)
 {
 	struct floating f;
@@ -117,18 +120,87 @@ static int give_address_away(const struct journal_entry *j, struct err *e)
 	return r;
 }
 
-int recover_entry(const struct journal_entry *j, enum recovery *ret, struct err *e)
+/* The other host has it, so that the VRRP instance here may take part again. */
+static int stand_by(const struct journal_entry *j, struct err *e)
 {
-	bool source = strcmp(j->role, "source") == 0;
+	struct floating f;
+	int r = floating_init(&f, j->address[0] ? j->address : NULL, e);
+
+	if (r == 0)
+		r = floating_stand_by(&f, e);
+	floating_done(&f);
+	return r;
+}
+
+/* What is frozen here belongs to the other host, which has all of it. */
+static int delete_source(const struct journal_entry *j, struct err *e)
+{
+	int r = j->cgroup[0] ? cgroup_kill(j->cgroup, deadline_in_ms(KILL_MS)) : 0;
+
+	if (r < 0 && r != -ENOENT && r != -ENODEV)
+		return err_sys(e, -r, "ending the processes of %s", j->cgroup);
+	r = runc_delete(j->container, e);
+	if (r == 0)
+		r = remove_home(j, e);
+	return r < 0 ? r : stand_by(j, e);
+}
+
+static int recover_committed(const struct journal_entry *j, struct journal *claimed,
+	const struct recovery_means *means, enum recovery *ret, struct err *e)
+{
+	enum msg_state state;
 	int r;
 
+	*ret = RECOVERY_DOUBT;
+	r = give_address_away(j, e);
+	if (r < 0)
+		return r;
+	if (!means || !means->config_dir)
+		return err_set(e, ERR_REFUSED, EAGAIN, "the other host was not asked");
+	r = settle_committed(claimed, means, &state, e);
+	if (r < 0)
+		return r;
+	*ret = state == STATE_UNKNOWN ? RECOVERY_HERE : RECOVERY_CLEARED;
+	return state == STATE_UNKNOWN ? recover_source(j, e) : delete_source(j, e);
+}
+
+static int recover_claimed(const struct journal_entry *j, struct journal *claimed,
+	const struct recovery_means *means, enum recovery *ret, struct err *e)
+{
+	bool source = strcmp(j->role, "source") == 0;
+
 	if (strcmp(j->step, source ? "committed" : "owner") == 0) {
+		if (source)
+			return recover_committed(j, claimed, means, ret, e);
 		*ret = RECOVERY_DOUBT;
-		return source ? give_address_away(j, e) : 0;
+		return err_set(e, ERR_LOCAL, ENOTRECOVERABLE, "it was handed over to this host, and "
+			       "the process that held its memory is gone");
 	}
+	*ret = RECOVERY_CLEARED;
+	if (source && strcmp(j->step, "drained") == 0)
+		return delete_source(j, e);
 	*ret = source ? RECOVERY_HERE : RECOVERY_CLEARED;
-	r = source ? recover_source(j, e) : recover_target(j, e);
-	if (r == 0 && unlink(j->path) < 0 && errno != ENOENT)
-		r = err_sys(e, errno, "removing %s", j->path);
-	return r;
+	return source ? recover_source(j, e) : recover_target(j, e);
+}
+
+int recover_entry(const struct journal_entry *j, const struct recovery_means *means,
+	enum recovery *ret, struct err *e)
+{
+	struct journal claimed;
+	int r;
+
+	*ret = RECOVERY_RUNS;
+	if (strcmp(j->role, "target") == 0 && strcmp(j->step, "drained") == 0)
+		return 0;
+	*ret = RECOVERY_BUSY;
+	r = journal_claim(j, &claimed);
+	if (r == -EBUSY || r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return err_sys(e, -r, "taking over %s", j->path);
+	r = recover_claimed(j, &claimed, means, ret, e);
+	if (r == 0)
+		journal_end(&claimed);
+	/* A doubt is an answer, too. */
+	return *ret == RECOVERY_DOUBT ? 0 : r;
 }

@@ -27,7 +27,12 @@ int signals_watch(struct signals *s, struct waiter *w, struct err *e)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
 	s->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return s->fd < 0 ? err_sys(e, errno, "signals") : waiter_add(w, s->fd, on_signal, s);
+	return s->fd < 0 ? err_sys(e, errno, "signals") : signals_also(s, w);
+}
+
+int signals_also(struct signals *s, struct waiter *w)
+{
+	return waiter_add(w, s->fd, on_signal, s);
 }
 
 void signals_done(struct signals *s)

@@ -14,4 +14,6 @@ struct signals {
 };
 
 int signals_watch(struct signals *s, struct waiter *w, struct err *e);
+/* The same for another waiter. */
+int signals_also(struct signals *s, struct waiter *w);
 void signals_done(struct signals *s);

@@ -15,17 +15,16 @@
 #include "check/check.h"
 #include "criu/images.h"
 #include "criu/workplace.h"
-#include "mem/sender.h"
-#include "migrate/bulk.h"
 #include "migrate/copier.h"
 #include "migrate/departure.h"
 #include "migrate/dump.h"
+#include "migrate/flow.h"
 #include "migrate/guard.h"
 #include "migrate/images.h"
 #include "migrate/journal.h"
 #include "migrate/large.h"
-#include "migrate/link.h"
 #include "migrate/offer.h"
+#include "migrate/resume.h"
 #include "migrate/rounds.h"
 #include "migrate/signals.h"
 #include "migrate/stage.h"
@@ -39,7 +38,6 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#define CONNECT_MS 10000
 #define CHECK_MS 600000 /* the target reads its whole copy of the root file system */
 #define SILENCE_MS 20000 /* the target reports at least every second */
 #define SEND_MS 600000
@@ -59,13 +57,8 @@ struct source {
 
 	struct identity identity;
 	struct peers peers;
-	struct link link;
-	struct channel control;
-	bool connected;
+	struct flow flow;
 	uint8_t id[MSG_ID_LEN], token[MSG_ID_LEN];
-	struct channel bulk[SENDER_STREAMS_MAX];
-	size_t n_bulk;
-	struct channel urgent;
 
 	struct waiter waiter;
 	struct signals signals;
@@ -74,11 +67,11 @@ struct source {
 	struct dump_options dump_options;
 	struct dump dump;
 	struct large large;
-	struct sender *sender;
 	struct copier copier;
 	struct plan plan; /* of the copy */
-	struct answerer *answerer;
 	enum owner owner;
+	struct resume resume;
+	bool drained_there; /* and nobody there says so again */
 
 	uint64_t started, copy_start, copy_end, images_at, images_sent, restored, running, drained;
 	struct msg_drained result;
@@ -88,22 +81,6 @@ struct source {
 
 /* --- keeping an eye on the others ------------------------------------------------------------ */
 
-static int on_sender(void *ctx, struct err *e)
-{
-	struct source *s = ctx;
-	int r = sender_result(s->sender, e);
-
-	return r < 0 ? r : 1;
-}
-
-static int on_answerer(void *ctx, struct err *e)
-{
-	struct source *s = ctx;
-	int r = answerer_result(s->answerer, e);
-
-	return r < 0 ? r : 1;
-}
-
 static uint64_t total_pages(const struct source *s)
 {
 	return BYTES_TO_PAGES(s->facts.memory_bytes);
@@ -112,8 +89,7 @@ static uint64_t total_pages(const struct source *s)
 static void show_progress(void *ctx)
 {
 	struct source *s = ctx;
-	struct sender_stats st = s->sender ? sender_stats(s->sender) : (struct sender_stats){0};
-	uint64_t done = st.pages + st.zero_pages;
+	uint64_t done = flow_pages(&s->flow);
 
 	if (done > total_pages(s))
 		done = total_pages(s);
@@ -123,7 +99,7 @@ static void show_progress(void *ctx)
 /* Takes one message of the target; PROGRESS is dealt with here. */
 static int take_message(struct source *s, struct msg *m, struct err *e)
 {
-	int r = channel_recv(&s->control, m, deadline_in_ms(SILENCE_MS), e);
+	int r = channel_recv(&s->flow.control, m, deadline_in_ms(SILENCE_MS), e);
 
 	if (r < 0)
 		return r;
@@ -144,7 +120,7 @@ static int on_control(void *ctx, struct err *e)
 
 	if (r < 0 || m.type == MSG_NONE)
 		return r;
-	r = err_set(e, ERR_PEER, EPROTO, "%s sent %s out of order", s->control.peer,
+	r = err_set(e, ERR_PEER, EPROTO, "%s sent %s out of order", s->flow.control.peer,
 		msg_name(m.type));
 	msg_done(&m);
 	return r;
@@ -156,12 +132,12 @@ static int wait_message(struct source *s, enum msg_type type, struct msg *ret, s
 	for (;;) {
 		int r = 0;
 
-		if (!transport_pending(s->control.transport))
-			r = waiter_wait(&s->waiter, transport_fd(s->control.transport),
+		if (!transport_pending(s->flow.control.transport))
+			r = waiter_wait(&s->waiter, transport_fd(s->flow.control.transport),
 				deadline_in_ms(SILENCE_MS), e);
 		if (r == -ETIMEDOUT && !err_is_set(e))
 			return err_set(e, ERR_PEER, ETIMEDOUT, "%s has been silent for %d s",
-				s->control.peer, SILENCE_MS / 1000);
+				s->flow.control.peer, SILENCE_MS / 1000);
 		if (r == 0)
 			r = take_message(s, ret, e);
 		if (r < 0)
@@ -170,7 +146,7 @@ static int wait_message(struct source *s, enum msg_type type, struct msg *ret, s
 			return 0;
 		if (ret->type == MSG_NONE)
 			continue;
-		r = err_set(e, ERR_PEER, EPROTO, "%s sent %s instead of %s", s->control.peer,
+		r = err_set(e, ERR_PEER, EPROTO, "%s sent %s instead of %s", s->flow.control.peer,
 			msg_name(ret->type), msg_name(type));
 		msg_done(ret);
 		return r;
@@ -185,18 +161,60 @@ static int explain(struct source *s, int r, struct err *e)
 	struct err said = ERR_INIT;
 	struct msg m;
 
-	if (r >= 0 || e->class != ERR_PEER || s->control.aborted)
+	if (r >= 0 || e->class != ERR_PEER || !s->flow.connected || s->flow.control.aborted)
 		return r;
-	while (channel_recv(&s->control, &m, deadline, &said) == 0)
+	while (channel_recv(&s->flow.control, &m, deadline, &said) == 0)
 		msg_done(&m);
-	if (s->control.aborted)
+	if (s->flow.control.aborted)
 		*e = said;
 	return -e->code;
 }
 
+/* --- the link breaks after the commit --------------------------------------------------------- */
+
+static int watch_flow(struct source *s, struct err *e)
+{
+	int r = waiter_add_transport(&s->waiter, s->flow.control.transport, on_control, s);
+
+	return r < 0 ? err_sys(e, -r, "waiting for the peer") : flow_watch(&s->flow, &s->waiter, e);
+}
+
+static void watch_nothing(struct source *s)
+{
+	if (s->flow.connected)
+		waiter_remove(&s->waiter, transport_fd(s->flow.control.transport));
+	flow_unwatch(&s->flow, &s->waiter);
+}
+
+static bool is_link_lost(const struct source *s, const struct err *e)
+{
+	return e->class == ERR_PEER && !s->flow.control.aborted;
+}
+
+/* @e comes in with what broke. A signal ends the attempts and nothing else: the container is as safe as
+ * it was. */
+static int reconnect(struct source *s, enum msg_state *ret, struct err *e)
+{
+	int r;
+
+	report_phase(s->report, "pause", "link lost, reconnecting");
+	report_note(s->report, e->text);
+	watch_nothing(s);
+	s->resume.flow = &s->flow;
+	s->resume.id = s->id;
+	s->resume.space = &s->copier.space;
+	s->resume.streams = s->o->streams;
+	s->resume.bandwidth = s->o->bandwidth;
+	*e = ERR_INIT;
+	s->signals.ignore = false;
+	r = resume_run(&s->resume, &s->signals, ret, e);
+	s->signals.ignore = true;
+	return r < 0 ? r : watch_flow(s, e);
+}
+
 static int send_control(struct source *s, enum msg_type type, const void *body, struct err *e)
 {
-	return channel_send(&s->control, type, body, deadline_in_ms(SILENCE_MS), e);
+	return channel_send(&s->flow.control, type, body, deadline_in_ms(SILENCE_MS), e);
 }
 
 /* --- check ------------------------------------------------------------------------------------ */
@@ -218,15 +236,13 @@ static int check_here(struct source *s, struct err *e)
 static int connect_target(struct source *s, struct err *e)
 {
 	static const uint8_t no_token[MSG_ID_LEN];
-	int r = link_init(&s->link, s->o->target, &s->identity, &s->peers, e);
+	int r = link_init(&s->flow.link, s->o->target, &s->identity, &s->peers, e);
 
 	if (r == 0)
-		r = link_open(&s->link, CHANNEL_CONTROL, 0, no_token, &s->control,
-			deadline_in_ms(CONNECT_MS), e);
+		r = flow_open_control(&s->flow, no_token, e);
 	if (r < 0)
 		return r;
-	s->connected = true;
-	return waiter_add_transport(&s->waiter, s->control.transport, on_control, s);
+	return waiter_add_transport(&s->waiter, s->flow.control.transport, on_control, s);
 }
 
 static int run_check(void *ctx, struct err *e)
@@ -248,11 +264,11 @@ static int run_check(void *ctx, struct err *e)
 	if (r == 0)
 		r = connect_target(s, e);
 	if (r == 0)
-		r = offer_send(&s->control, s->id, s->o, &s->host, &s->facts,
+		r = offer_send(&s->flow.control, s->id, s->o, &s->host, &s->facts,
 			deadline_in_ms(SILENCE_MS), e);
 	if (r == 0)
 		r = verdicts_receive(
-			&s->control, deadline_in_ms(CHECK_MS), s->token, s->report, e);
+			&s->flow.control, deadline_in_ms(CHECK_MS), s->token, s->report, e);
 	return r < 0 ? r : s->o->dry_run;
 }
 
@@ -261,36 +277,17 @@ static void undo_check(void *ctx)
 {
 	struct source *s = ctx;
 
-	if (s->connected)
-		channel_abort(&s->control, s->why);
+	if (s->flow.connected)
+		channel_abort(&s->flow.control, s->why);
 }
 
 /* --- prepare ---------------------------------------------------------------------------------- */
 
-static int open_channels(struct source *s, struct err *e)
-{
-	uint64_t deadline = deadline_in_ms(CONNECT_MS);
-	int r = link_open(&s->link, CHANNEL_URGENT, 0, s->token, &s->urgent, deadline, e);
-
-	for (unsigned i = 0; r == 0 && i < s->o->streams; i++) {
-		r = link_open(&s->link, CHANNEL_BULK, (uint8_t)i, s->token, &s->bulk[i], deadline, e);
-		s->n_bulk += r == 0;
-	}
-	return r;
-}
-
 static int start_sender(struct source *s, struct err *e)
 {
-	struct page_sink sinks[SENDER_STREAMS_MAX];
-	int r;
+	int r = flow_start_sender(&s->flow, e);
 
-	for (size_t i = 0; i < s->n_bulk; i++)
-		sinks[i] = bulk_sink(&s->bulk[i]);
-	r = sender_new(sinks, s->n_bulk, &s->sender, e);
-	if (r < 0)
-		return r;
-	waiter_add(&s->waiter, sender_event_fd(s->sender), on_sender, s);
-	return 0;
+	return r < 0 ? r : flow_watch(&s->flow, &s->waiter, e);
 }
 
 /* runc's restore needs this one file before it starts CRIU, and it is known before the dump. */
@@ -311,6 +308,7 @@ static int send_prepare(struct source *s, struct err *e)
 static int run_prepare(void *ctx, struct err *e)
 {
 	struct source *s = ctx;
+	char key[FINGERPRINT_TEXT];
 	struct msg m = MSG_INIT;
 	int r;
 
@@ -318,14 +316,16 @@ static int run_prepare(void *ctx, struct err *e)
 		.images = WORKPLACE_IMAGES, .lazy = true, .tcp_established = true,
 		.file_locks = s->facts.has_file_locks};
 	report_phase(s->report, "prepare", "both sides make ready");
+	link_key(&s->flow.link, key);
 	r = journal_begin(&s->journal, s->id, true, &(struct journal_subject){
 		.container = s->facts.c.id, .peer = s->o->target, .address = s->facts.config.address,
 		.netns = s->facts.config.netns, .network = s->facts.config.network,
-		.cgroup = s->facts.c.cgroup}, e);
+		.cgroup = s->facts.c.cgroup, .key = key}, e);
 	if (r == 0)
 		r = departure_prepare(&s->departure, s->report, e);
 	if (r == 0)
-		r = guard_start(&s->guard, &s->journal, departure_guarded_fd(&s->departure), e);
+		r = guard_start(&s->guard, &s->journal, s->o->config_dir,
+			departure_guarded_fd(&s->departure), e);
 	if (r == 0)
 		r = workplace_enter(e);
 	if (r == 0)
@@ -335,7 +335,7 @@ static int run_prepare(void *ctx, struct err *e)
 	if (r == 0)
 		r = send_prepare(s, e);
 	if (r == 0)
-		r = explain(s, open_channels(s, e), e);
+		r = explain(s, flow_open_others(&s->flow, s->token, s->o->streams, e), e);
 	if (r == 0)
 		r = wait_message(s, MSG_PREPARED, &m, e);
 	msg_done(&m);
@@ -388,7 +388,7 @@ static int copy_rounds(struct source *s, struct err *e)
 {
 	const struct rounds rounds = {
 		.copier = &s->copier,
-		.sender = s->sender,
+		.sender = s->flow.sender,
 		.waiter = &s->waiter,
 		.report = s->report,
 		.limits = {
@@ -418,18 +418,15 @@ static int run_copy(void *ctx, struct err *e)
 
 	if (r < 0)
 		return r;
-	sender_limit(s->sender, s->o->bandwidth);
-	r = copier_init(&s->copier, s->sender, tracker, s->facts.c.cgroup, e);
+	sender_limit(s->flow.sender, s->o->bandwidth);
+	r = copier_init(&s->copier, s->flow.sender, tracker, s->facts.c.cgroup, e);
 	return r < 0 || !tracker ? r : copy_rounds(s, e);
 }
 
-/* The sender reads the processes' memory: it stops before they run. */
 static void stop_sending(struct source *s)
 {
-	if (s->sender)
-		waiter_remove(&s->waiter, sender_event_fd(s->sender));
-	sender_free(s->sender);
-	s->sender = NULL;
+	flow_unwatch(&s->flow, &s->waiter);
+	flow_stop_sender(&s->flow);
 }
 
 static void undo_copy(void *ctx)
@@ -494,7 +491,7 @@ static int push_all(struct source *s, struct err *e)
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = push_rest(s, vpids[i], e);
 	free(vpids);
-	sender_finish(s->sender);
+	sender_finish(s->flow.sender);
 	return r;
 }
 
@@ -519,18 +516,19 @@ static int run_send(void *ctx, struct err *e)
 	if (r == 0)
 		r = large_add(&s->large, WORKPLACE_IMAGES, e);
 	if (r == 0)
-		r = answerer_start(&s->urgent, &s->copier.space, &s->answerer, e);
+		r = flow_start_answerer(&s->flow, &s->copier.space, e);
+	if (r == 0)
+		r = flow_watch(&s->flow, &s->waiter, e);
 	if (r < 0)
 		return r;
-	waiter_add(&s->waiter, answerer_event_fd(s->answerer), on_answerer, s);
 	/* The restore waits for the images, nothing yet for the pages. */
-	sender_pause(s->sender, true);
+	sender_pause(s->flow.sender, true);
 	s->images_at = clock_now();
-	r = images_send(&s->control, WORKPLACE_IMAGES, deadline_in_ms(SEND_MS), e);
+	r = images_send(&s->flow.control, WORKPLACE_IMAGES, deadline_in_ms(SEND_MS), e);
 	s->images_sent = clock_now();
-	sender_pause(s->sender, false);
+	sender_pause(s->flow.sender, false);
 	if (r == 0)
-		r = departure_forward(&s->departure, &s->waiter, &s->control, e);
+		r = departure_forward(&s->departure, &s->waiter, &s->flow.control, e);
 	if (r == 0)
 		r = push_all(s, e);
 	if (r == 0)
@@ -549,10 +547,11 @@ static void undo_send(void *ctx)
 	uint64_t deadline = deadline_in_ms(GIVE_UP_MS);
 	struct msg m;
 
-	channel_abort(&s->control, s->why);
-	while (channel_recv(&s->control, &m, deadline, NULL) == 0)
+	channel_abort(&s->flow.control, s->why);
+	while (s->flow.connected && channel_recv(&s->flow.control, &m, deadline, NULL) == 0)
 		msg_done(&m);
-	s->connected = false;
+	watch_nothing(s);
+	flow_cut(&s->flow);
 	departure_revoke(&s->departure);
 }
 
@@ -560,11 +559,31 @@ static void undo_send(void *ctx)
 
 static int in_doubt(struct source *s, struct err *e)
 {
-	err_wrap(e, "in doubt: the hand-over to %s was under way", s->control.peer);
+	err_wrap(e, "in doubt: the hand-over to %s was under way", s->flow.control.peer);
 	return err_remedy(e, "the container stays frozen here. When 'godwit status' on %s shows nothing "
 			     "of it any more: if 'runc list' there has it, 'runc delete --force %s' "
 			     "here, else 'runc resume %s'",
-		s->control.peer, s->facts.c.id, s->facts.c.id);
+		s->flow.control.peer, s->facts.c.id, s->facts.c.id);
+}
+
+/* COMMIT or RUNNING may have been lost with the link. @r: with which error. */
+static int ask_who_owns(struct source *s, int r, struct err *e)
+{
+	enum msg_state state = STATE_UNDECIDED;
+	struct err why = *e;
+
+	if (is_link_lost(s, e))
+		r = reconnect(s, &state, e);
+	if (state == STATE_UNKNOWN) {
+		s->owner = OWNER_HERE;
+		*e = why;
+		return -e->code;
+	}
+	if (state != STATE_DRAINING && state != STATE_DRAINED)
+		return in_doubt(s, e);
+	s->owner = OWNER_THERE;
+	s->drained_there = state == STATE_DRAINED;
+	return r;
 }
 
 static int run_commit(void *ctx, struct err *e)
@@ -586,47 +605,82 @@ static int run_commit(void *ctx, struct err *e)
 		s->owner = OWNER_THERE;
 	}
 	msg_done(&m);
-	if (r == 0)
-		return departure_running(&s->departure, e);
-	if (s->control.aborted)
+	if (r < 0 && s->flow.control.aborted)
 		s->owner = OWNER_HERE;
-	else
-		in_doubt(s, e);
-	return r;
+	else if (r < 0)
+		r = ask_who_owns(s, r, e);
+	return r < 0 ? r : departure_running(&s->departure, e);
 }
 
 /* --- drain and finish ------------------------------------------------------------------------- */
 
+/* Up to the good-bye: all of it anew when the link breaks. */
+static int drain(struct source *s, struct err *e)
+{
+	struct msg m = MSG_INIT;
+	int r = s->drained_there ? 0 : explain(s, wait_message(s, MSG_DRAINED, &m, e), e);
+
+	if (r < 0)
+		return r;
+	s->drained = clock_now();
+	if (!s->drained_there)
+		s->result = m.body.drained;
+	msg_done(&m);
+	r = journal_step(&s->journal, "drained", e);
+	if (r == 0)
+		r = departure_linger(&s->departure, e);
+	departure_leave(&s->departure, s->result.took_over, s->report);
+	if (r == 0)
+		r = send_control(s, MSG_BYE, NULL, e);
+	if (r == 0)
+		r = wait_message(s, MSG_BYE, &m, e);
+	msg_done(&m);
+	return r;
+}
+
+static int reconnect_to_drain(struct source *s, struct err *e)
+{
+	enum msg_state state;
+	int r = reconnect(s, &state, e);
+
+	if (r < 0)
+		return r;
+	if (state != STATE_DRAINING && state != STATE_DRAINED)
+		return err_set(e, ERR_REFUSED, EPROTO, "%s does not know of it any more, or has "
+			       "lost what it had", s->o->target);
+	s->drained_there = state == STATE_DRAINED;
+	report_phase(s->report, "drain", "the link is back");
+	return 0;
+}
+
+static int not_all_there(struct source *s, struct err *e)
+{
+	err_wrap(e, "the container runs on %s, but not all of its memory is there", s->o->target);
+	return err_remedy(e, "pages that are missing there wait here in the frozen container %s: do not "
+			     "delete it; 'godwit recover' goes on when %s can be reached",
+		s->facts.c.id, s->o->target);
+}
+
 static int run_drain(void *ctx, struct err *e)
 {
 	struct source *s = ctx;
-	struct msg m = MSG_INIT;
 	int r;
 
-	sender_hurry(s->sender);
+	if (s->flow.sender)
+		sender_hurry(s->flow.sender);
 	report_phase(s->report, "drain", "it runs there; the rest of the memory follows");
-	r = wait_message(s, MSG_DRAINED, &m, e);
-	s->drained = clock_now();
-	if (r < 0) {
-		err_wrap(e, "the container runs on %s, but not all of its memory is there",
-			s->control.peer);
-		return err_remedy(e, "pages that are missing there wait here in the frozen container "
-				     "%s: do not delete it", s->facts.c.id);
+	r = drain(s, e);
+	while (r < 0 && is_link_lost(s, e)) {
+		r = reconnect_to_drain(s, e);
+		if (r < 0)
+			break;
+		r = drain(s, e);
 	}
-	s->result = m.body.drained;
-	msg_done(&m);
-	r = departure_linger(&s->departure, e);
-	departure_leave(&s->departure, s->result.took_over, s->report);
-	return r < 0 ? r : send_control(s, MSG_BYE, NULL, e);
-}
-
-static uint64_t count_bytes(const struct source *s)
-{
-	uint64_t n = transport_written(s->control.transport) + answerer_bytes(s->answerer);
-
-	for (size_t i = 0; i < s->n_bulk; i++)
-		n += transport_written(s->bulk[i].transport);
-	return n;
+	if (r == 0 || !s->drained)
+		return r == 0 ? 0 : not_all_there(s, e);
+	report_note(s->report, "the target has everything, but could not be told good-bye: its 'godwit "
+			       "status' will still show it");
+	return 0;
 }
 
 static int run_finish(void *ctx, struct err *e)
@@ -634,7 +688,7 @@ static int run_finish(void *ctx, struct err *e)
 	struct source *s = ctx;
 	int r;
 
-	s->wire_bytes = count_bytes(s);
+	s->wire_bytes = flow_bytes(&s->flow);
 	if (large_was_advised(&s->large))
 		report_note(s->report, "an application changed what it advises about its memory (madvise) "
 				       "at the moment of the freeze: that is not restored");
@@ -695,6 +749,8 @@ static void summarize(struct source *s)
 		.total_ms = clock_diff_ms(s->started, clock_now()),
 		.freeze_ms = clock_diff_ms(d->freeze_start, s->running),
 		.drain_ms = clock_diff_ms(s->running, s->drained),
+		.lost_ms = (double)s->resume.lost_ns / NSEC_PER_MSEC,
+		.interruptions = s->resume.times,
 		.bytes = s->wire_bytes,
 		.memory_bytes = PAGES_TO_BYTES(s->result.pages),
 		.zero_bytes = PAGES_TO_BYTES(s->result.zero_pages),
@@ -729,17 +785,10 @@ static void summarize(struct source *s)
 /* Threads first, then what they use. */
 static void source_done(struct source *s)
 {
-	sender_free(s->sender);
-	answerer_free(s->answerer);
-	if (!s->answerer)
-		channel_done(&s->urgent);
-	for (size_t i = 0; i < s->n_bulk; i++)
-		channel_done(&s->bulk[i]);
-	channel_done(&s->control);
+	flow_done(&s->flow);
 	dump_done(&s->dump);
 	copier_done(&s->copier);
 	large_done(&s->large);
-	link_done(&s->link);
 	peers_done(&s->peers);
 	identity_done(&s->identity);
 	container_facts_done(&s->facts);

@@ -14,9 +14,11 @@
 #include "criu/images.h"
 #include "criu/workplace.h"
 #include "mem/server.h"
+#include "migrate/answer.h"
 #include "migrate/arrival.h"
+#include "migrate/await.h"
 #include "migrate/bulk.h"
-#include "migrate/door.h"
+#include "migrate/entrance.h"
 #include "migrate/guard.h"
 #include "migrate/images.h"
 #include "migrate/journal.h"
@@ -29,36 +31,32 @@
 #include "oci/cgroup_warm.h"
 
 #include <errno.h>
-#include <openssl/crypto.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/random.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
 #define HELLO_MS 10000
-#define VISITOR_MS 3000 /* its handshake */
 #define DECIDE_MS 600000 /* the user may look at the verdicts */
 #define DUMP_MS 660000	 /* the source dumps, and sends nothing meanwhile */
 #define SILENCE_MS 20000
 #define REPORT_MS 500
-#define CHANNELS_MAX (SENDER_STREAMS_MAX + 1)
+#define RESUME_MS 900000 /* longer than a source tries */
+#define WISHES_MAX 1024
 
 struct target {
 	struct err *why; /* what went wrong, for the stages' undo */
-	const struct identity *self;
 	const struct guest *guest;
-	uint8_t peer_key[FINGERPRINT_LEN];
-	bool has_key;
 	struct channel control;
 
 	/* of the offer */
-	uint8_t id[MSG_ID_LEN], token[MSG_ID_LEN];
+	uint8_t id[MSG_ID_LEN];
 	char container[256], bundle[4096];
 	unsigned streams;
 	uint32_t flags;
@@ -66,7 +64,7 @@ struct target {
 	uint64_t memory_bytes;
 	struct oci_config config;
 
-	struct door door;
+	struct entrance entrance;
 	struct journal journal;
 	struct guard guard;
 	struct waiter waiter;
@@ -80,9 +78,10 @@ struct target {
 	struct channel urgent;
 	uint8_t urgent_room[MSG_DATA_MAX]; /* the fault server's thread's */
 	struct receiver *receivers[SENDER_STREAMS_MAX];
-	int holds[CHANNELS_MAX]; /* of visitors */
-	size_t n_holds;
-	bool owner;
+	int container_pidfd; /* owned */
+	int lost; /* owned eventfd: the urgent channel has broken */
+	atomic_bool owner;
+	bool over; /* the source knows that nothing is needed any more */
 	uint64_t images_from, images_to, address_ns;
 };
 
@@ -167,6 +166,15 @@ static int on_receiver(void *ctx, struct err *e)
 	return r;
 }
 
+static int on_lost(void *ctx, struct err *e)
+{
+	struct target *t = ctx;
+	eventfd_t v;
+
+	eventfd_read(t->lost, &v);
+	return err_set(e, ERR_PEER, EPIPE, "the urgent channel broke");
+}
+
 static int wait_message(struct target *t, struct msg *ret, uint64_t deadline, struct err *e)
 {
 	int r = 0;
@@ -245,9 +253,9 @@ static int judge(struct target *t, const struct msg_offer *m, struct err *e)
 	if (!ends)
 		r = keep_config(t, m, e);
 	if (r == 0 && !ends)
-		r = door_open(&t->door, t->token, e);
+		r = entrance_open(&t->entrance, e);
 	if (r == 0)
-		r = verdicts_send(&t->control, l, t->token, deadline_in_ms(SILENCE_MS), e);
+		r = verdicts_send(&t->control, l, t->entrance.token, deadline_in_ms(SILENCE_MS), e);
 	if (ends)
 		say(t, "%s", verdicts_allow(l) ? "checked only" : "refused");
 	free(l);
@@ -267,7 +275,7 @@ static int answer_check(struct target *t, struct err *e)
 			host_facts_read(here);
 			check_host(here, l);
 		}
-		r = verdicts_send(&t->control, l, t->token, deadline_in_ms(SILENCE_MS), e);
+		r = verdicts_send(&t->control, l, t->entrance.token, deadline_in_ms(SILENCE_MS), e);
 	} else {
 		r = err_sys(e, ENOMEM, "checks");
 	}
@@ -286,10 +294,20 @@ static int recv_offer(struct target *t, struct msg *ret, struct err *e)
 	return channel_recv(&t->control, ret, deadline_in_ms(SILENCE_MS), e);
 }
 
+/* As journals have it. */
+static const char *peer_key(const struct target *t, char ret[static FINGERPRINT_TEXT])
+{
+	ret[0] = '\0';
+	if (t->entrance.has_key)
+		fingerprint_format(t->entrance.peer_key, ret);
+	return ret;
+}
+
 static int run_offer(void *ctx, struct err *e)
 {
 	static const uint8_t no_token[MSG_ID_LEN];
 	struct target *t = ctx;
+	char key[FINGERPRINT_TEXT];
 	struct msg m = MSG_INIT;
 	int r = channel_hello(&t->control, 0, no_token, NULL, deadline_in_ms(HELLO_MS), e);
 
@@ -306,6 +324,8 @@ static int run_offer(void *ctx, struct err *e)
 		r = judge(t, &m.body.offer, e);
 	else if (r == 0 && m.type == MSG_CHECK)
 		r = answer_check(t, e);
+	else if (r == 0 && m.type == MSG_ASK)
+		r = answer_ask(&t->control, &m.body.ask, peer_key(t, key), e);
 	else if (r == 0)
 		r = err_set(e, ERR_PEER, EPROTO, "%s before OFFER", msg_name(m.type));
 	msg_done(&m);
@@ -316,74 +336,18 @@ static void undo_offer(void *ctx)
 {
 	struct target *t = ctx;
 
-	door_done(&t->door);
+	entrance_close(&t->entrance);
 	channel_abort(&t->control, t->why);
 }
 
 /* --- prepare ---------------------------------------------------------------------------------- */
-
-static bool is_same_peer(const uint8_t key[static FINGERPRINT_LEN], void *ctx)
-{
-	const struct target *t = ctx;
-
-	return t->has_key && memcmp(key, t->peer_key, FINGERPRINT_LEN) == 0;
-}
-
-static int let_in(const struct target *t, struct visitor *v, uint64_t deadline, struct transport **ret,
-	struct err *e)
-{
-	if (v->tls != (t->self != NULL)) {
-		visitor_close(v);
-		return err_set(e, ERR_PEER, EPROTO, "a further connection of another kind");
-	}
-	if (v->tls)
-		return transport_tls_accept(v->in, t->self, is_same_peer, (void *)t, deadline, ret, e);
-	return transport_plain(v->in, v->out, ret, e);
-}
-
-/* Who has seen the token pass by can come, too, but not in, and must not end the migration by that. */
-static int next_visitor(struct target *t, uint64_t deadline, struct transport **ret, struct err *e)
-{
-	for (;;) {
-		uint64_t soon = deadline_in_ms(VISITOR_MS);
-		struct err why = ERR_INIT;
-		struct visitor v;
-		int r = door_next(&t->door, &v, deadline, e);
-
-		if (r < 0)
-			return r;
-		if (let_in(t, &v, soon < deadline ? soon : deadline, ret, &why) == 0) {
-			t->holds[t->n_holds++] = v.hold;
-			return 0;
-		}
-		say(t, "a further connection is turned away: %s", why.text);
-		fd_close(&v.hold);
-	}
-}
-
-static int accept_visitor(struct target *t, struct channel *ret, struct msg_hello *hello, struct err *e)
-{
-	uint64_t deadline = deadline_in_ms(HELLO_MS);
-	struct transport *transport = NULL;
-	int r = next_visitor(t, deadline, &transport, e);
-
-	if (r < 0)
-		return r;
-	channel_init(ret, transport, CHANNEL_CONTROL, false);
-	r = channel_hello(ret, 0, t->token, hello, deadline, e);
-	if (r == 0 && CRYPTO_memcmp(hello->token, t->token, MSG_ID_LEN) != 0)
-		r = err_set(e, ERR_PEER, EACCES, "a further connection with a wrong token");
-	if (r < 0)
-		channel_done(ret);
-	return r;
-}
 
 static int accept_channel(struct target *t, struct err *e)
 {
 	struct msg_hello hello = {0};
 	struct receiver **slot;
 	struct channel c;
-	int r = accept_visitor(t, &c, &hello, e);
+	int r = entrance_next(&t->entrance, &c, &hello, HELLO_MS, e);
 
 	if (r < 0)
 		return r;
@@ -409,8 +373,10 @@ static int start_timer(struct target *t, struct err *e)
 		.it_value.tv_nsec = REPORT_MS * (long)NSEC_PER_MSEC};
 
 	t->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (t->timer < 0 || timerfd_settime(t->timer, 0, &every, NULL) < 0)
+	t->lost = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (t->timer < 0 || t->lost < 0 || timerfd_settime(t->timer, 0, &every, NULL) < 0)
 		return err_sys(e, errno, "timer");
+	waiter_add(&t->waiter, t->lost, on_lost, t);
 	return waiter_add(&t->waiter, t->timer, on_timer, t);
 }
 
@@ -460,6 +426,7 @@ static int start_restore(struct target *t, struct err *e)
 		.tcp_established = true,
 		.file_locks = t->flags & OFFER_FILE_LOCKS,
 	};
+	char key[FINGERPRINT_TEXT];
 	struct msg m;
 	int r = wait_message(t, &m, deadline_in_ms(DECIDE_MS), e);
 
@@ -470,13 +437,14 @@ static int start_restore(struct target *t, struct err *e)
 	if (r == 0)
 		r = journal_begin(&t->journal, t->id, false, &(struct journal_subject){
 			.container = t->container, .peer = t->control.peer, .address = t->config.address,
-			.netns = t->config.netns, .network = t->config.network}, e);
+			.netns = t->config.netns, .network = t->config.network,
+			.key = peer_key(t, key), .token = t->entrance.token}, e);
 	if (r == 0)
 		r = arrival_make_network(&t->arrival, e);
 	if (r == 0)
 		r = prepare_arrival(t, e);
 	if (r == 0)
-		r = guard_start(&t->guard, &t->journal, arrival_guarded_fd(&t->arrival), e);
+		r = guard_start(&t->guard, &t->journal, NULL, arrival_guarded_fd(&t->arrival), e);
 	if (r == 0)
 		r = workplace_enter(e);
 	if (r == 0 && !needs_tmp(t))
@@ -498,7 +466,7 @@ static int run_prepare(void *ctx, struct err *e)
 
 	for (unsigned i = 0; r == 0 && i < t->streams + 1; i++)
 		r = accept_channel(t, e);
-	door_done(&t->door);
+	entrance_close(&t->entrance);
 	if (r == 0)
 		r = start_timer(t, e);
 	return r < 0 ? r : send_control(t, MSG_PREPARED, NULL, e);
@@ -558,13 +526,28 @@ static int expect_pages(struct target *t, struct err *e)
 	return r;
 }
 
+/* From the commit on the fault server goes on without a source: what is in the store is installed, and
+ * what was asked for is asked for again when there is one. */
+static bool is_link_lost(const struct target *t, const struct err *e)
+{
+	return t->owner && e->class == ERR_PEER;
+}
+
+static int note_lost(struct target *t, struct err *e)
+{
+	*e = ERR_INIT;
+	eventfd_write(t->lost, 1);
+	return 0;
+}
+
 /* In the fault server's thread, which alone uses the urgent channel. */
 static int ask(void *ctx, const struct pager_wish *wish, struct err *e)
 {
 	struct target *t = ctx;
 	struct msg_fault m = {.vpid = wish->vpid, .pages = wish->pages, .addr = wish->addr};
+	int r = channel_send(&t->urgent, MSG_FAULT, &m, deadline_in_ms(SILENCE_MS), e);
 
-	return channel_send(&t->urgent, MSG_FAULT, &m, deadline_in_ms(SILENCE_MS), e);
+	return r < 0 && is_link_lost(t, e) ? note_lost(t, e) : r;
 }
 
 static int on_urgent(void *ctx, struct err *e)
@@ -578,6 +561,8 @@ static int on_urgent(void *ctx, struct err *e)
 		if (r == 0)
 			r = bulk_take(t->pager, &m, t->urgent_room, e);
 		msg_done(&m);
+		if (r < 0 && is_link_lost(t, e))
+			return note_lost(t, e) == 0; /* and watched no more */
 		if (r < 0)
 			return r;
 	} while (transport_pending(t->urgent.transport));
@@ -775,12 +760,11 @@ static int send_drained(struct target *t, bool took_over, struct err *e)
 	return send_control(t, MSG_DRAINED, &m, e);
 }
 
-static int run_drain(void *ctx, struct err *e)
+/* Up to the source's good-bye: all of it anew when the link breaks. */
+static int drain(struct target *t, struct err *e)
 {
-	struct target *t = ctx;
-	int r;
-
-	r = restore_finish(&t->restore, &t->waiter, e);
+	bool took_over;
+	int r = restore_finish(&t->restore, &t->waiter, e);
 
 	if (r == 0)
 		r = wait_all_installed(t, DEADLINE_NEVER, e);
@@ -788,22 +772,174 @@ static int run_drain(void *ctx, struct err *e)
 		r = arrival_settle(&t->arrival, e);
 	if (r == 0)
 		r = arrival_take_over(&t->arrival, e);
-	return r < 0 ? r : send_drained(t, r > 0, e);
+	if (r < 0)
+		return r;
+	took_over = r > 0;
+	r = journal_step(&t->journal, "drained", e);
+	if (r == 0)
+		r = send_drained(t, took_over, e);
+	if (r == 0)
+		r = expect_message(t, MSG_BYE, deadline_in_ms(SILENCE_MS), e);
+	t->over = r == 0;
+	return r;
+}
+
+/* --- the link breaks after the commit --------------------------------------------------------- */
+
+/* The source may know before this side that the connections are of no use. */
+static int on_door(void *ctx, struct err *e)
+{
+	(void)ctx;
+	return err_set(e, ERR_PEER, ECONNRESET, "the source comes again");
+}
+
+static int on_container(void *ctx, struct err *e)
+{
+	(void)ctx;
+	return err_set(e, ERR_CANCELLED, ESRCH, "the container has ended");
+}
+
+static int watch_source(struct target *t, struct err *e)
+{
+	int r = waiter_add_transport(&t->waiter, t->control.transport, on_control, t);
+
+	for (unsigned i = 0; r == 0 && i < t->streams; i++)
+		r = waiter_add(&t->waiter, receiver_event_fd(t->receivers[i]), on_receiver, t);
+	if (r == 0)
+		r = waiter_add(&t->waiter, t->timer, on_timer, t);
+	return r < 0 ? err_sys(e, -r, "waiting for the source") : 0;
+}
+
+/* The server stays, for what is in the store. */
+static void part(struct target *t)
+{
+	waiter_remove(&t->waiter, transport_fd(t->control.transport));
+	waiter_remove(&t->waiter, t->timer);
+	for (unsigned i = 0; i < t->streams; i++) {
+		if (t->receivers[i])
+			waiter_remove(&t->waiter, receiver_event_fd(t->receivers[i]));
+		receiver_free(t->receivers[i]);
+		t->receivers[i] = NULL;
+	}
+	t->streams = 0;
+	transport_cut(t->control.transport);
+	transport_cut(t->urgent.transport);
+	entrance_let_go(&t->entrance);
+}
+
+/* The fault server gets the new urgent channel, on which everything is asked for again. */
+static int serve_anew(struct target *t, struct channel *urgent, struct err *e)
+{
+	struct pager_wish wishes[WISHES_MAX];
+	eventfd_t v;
+	size_t n;
+	int r = 0;
+
+	waiter_remove(&t->waiter, server_event_fd(t->server));
+	server_free(t->server);
+	t->server = NULL;
+	channel_done(&t->urgent);
+	t->urgent = *urgent;
+	eventfd_read(t->lost, &v);
+	n = pager_wishes(t->pager, wishes, WISHES_MAX);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = ask(t, &wishes[i], e);
+	return r < 0 ? r : start_server(t, e);
+}
+
+static int go_on(struct target *t, struct comeback *c, struct err *e)
+{
+	int r;
+
+	channel_done(&t->control);
+	t->control = c->control;
+	t->streams = c->streams;
+	memcpy(t->receivers, c->receivers, sizeof(t->receivers));
+	for (unsigned i = 0; i < t->streams; i++)
+		receiver_hurry(t->receivers[i]);
+	r = serve_anew(t, &c->urgent, e);
+	if (r == 0)
+		r = await_tell(&t->control, t->pager, e);
+	if (r == 0)
+		r = watch_source(t, e);
+	say(t, r == 0 ? "the source is back" : "the source came and went");
+	return r;
+}
+
+/* 1: nobody needs to come any more. Without its source a container that has everything is waited with for
+ * a while only, since what is missing then is a good-bye. */
+static int await_source(struct target *t, struct err *e)
+{
+	struct comeback c;
+
+	say(t, "the link is lost (%s): processes that touch missing memory wait", e->text);
+	part(t);
+	for (;;) {
+		int r;
+
+		*e = ERR_INIT;
+		r = waiter_wait(&t->waiter, t->entrance.door.listener, deadline_in_ms(RESUME_MS), e);
+		if (r == 0 && await_take(&t->entrance, t->pager, &c, e) == 0)
+			return go_on(t, &c, e);
+		if (r == 0)
+			say(t, "somebody came, and not to go on: %s", e->text);
+		else if (e->class == ERR_CANCELLED || (r == -ETIMEDOUT && pager_done(t->pager)))
+			return 1;
+		else if (e->class != ERR_PEER && r != -ETIMEDOUT)
+			return r;
+	}
+}
+
+/* Without these the drain goes on as long as the link holds. */
+static void expect_breaks(struct target *t)
+{
+	struct err e = ERR_INIT;
+	struct container c;
+	int r = entrance_open(&t->entrance, &e);
+
+	if (r == 0)
+		r = waiter_add(&t->waiter, t->entrance.door.listener, on_door, t);
+	if (r == 0)
+		r = runc_state(t->container, &c, &e);
+	if (r == 0 && c.pid > 0)
+		t->container_pidfd = (int)syscall(SYS_pidfd_open, c.pid, 0);
+	if (r == 0 && t->container_pidfd >= 0)
+		r = waiter_add(&t->waiter, t->container_pidfd, on_container, t);
+	if (r < 0)
+		say(t, "a source that is lost can not come again: %s", e.text);
+}
+
+static int run_drain(void *ctx, struct err *e)
+{
+	struct target *t = ctx;
+	int r;
+
+	expect_breaks(t);
+	r = drain(t, e);
+	while (r < 0 && is_link_lost(t, e)) {
+		r = await_source(t, e);
+		if (r == 0)
+			r = drain(t, e);
+	}
+	if (e->class != ERR_CANCELLED && r != 1)
+		return r;
+	/* It has ended, or has everything. */
+	return journal_step(&t->journal, "drained", e);
 }
 
 static int run_bye(void *ctx, struct err *e)
 {
 	struct target *t = ctx;
-	struct err lost = ERR_INIT;
 
-	journal_end(&t->journal);
-	/* All is here: whether the source says good-bye or not makes no difference any more. */
-	if (expect_message(t, MSG_BYE, deadline_in_ms(SILENCE_MS), &lost) < 0)
-		say(t, "done, but the source did not say good-bye: %s", lost.text);
-	else
-		say(t, "done");
+	if (t->over)
+		journal_end(&t->journal);
+	if (t->over)
+		send_control(t, MSG_BYE, NULL, NULL);
+	say(t, t->over ? "done" : "done, but the source did not say good-bye");
 	waiter_remove(&t->waiter, t->timer);
 	waiter_remove(&t->waiter, transport_fd(t->control.transport));
+	waiter_remove(&t->waiter, t->entrance.door.listener);
+	entrance_close(&t->entrance);
 	return arrival_announce(&t->arrival, e);
 }
 
@@ -841,7 +977,7 @@ static void hold_on(struct target *t)
 	say(t, "some of its memory is still on the source: processes that touch it wait");
 	fd_wait(pidfd, POLLIN, DEADLINE_NEVER);
 	close(pidfd);
-	journal_end(&t->journal);
+	journal_step(&t->journal, "drained", NULL);
 }
 
 /* Threads first, then what they use. */
@@ -855,9 +991,9 @@ static void target_done(struct target *t)
 	channel_done(&t->control);
 	restore_done(&t->restore);
 	pager_free(t->pager);
-	door_done(&t->door);
-	for (size_t i = 0; i < t->n_holds; i++)
-		fd_close(&t->holds[i]);
+	entrance_done(&t->entrance);
+	fd_close(&t->lost);
+	fd_close(&t->container_pidfd);
 	oci_config_done(&t->config);
 	signals_done(&t->signals);
 	guard_done(&t->guard);
@@ -886,20 +1022,17 @@ int target_run(struct transport *transport, const struct identity *self, const s
 		return err_sys(e, ENOMEM, "migration");
 	}
 	t->why = e;
-	t->self = self;
 	t->guest = guest;
-	t->door = DOOR_INIT;
+	t->entrance = ENTRANCE_INIT;
 	t->restore = RESTORE_INIT;
 	t->warmer = CGROUP_WARMER_INIT;
 	t->guard = GUARD_INIT;
 	t->arrival = ARRIVAL_INIT;
-	t->signals.fd = t->timer = -1;
-	t->has_key = transport_fingerprint(transport, t->peer_key);
+	t->signals.fd = t->timer = t->lost = t->container_pidfd = -1;
 	channel_init(&t->control, transport, CHANNEL_CONTROL, false);
-	if (getrandom(t->token, sizeof(t->token), 0) == sizeof(t->token))
+	r = entrance_init(&t->entrance, transport, self, e);
+	if (r == 0)
 		r = run_all(t, e);
-	else
-		r = err_sys(e, errno, "random token");
 	if (r < 0)
 		say(t, "failed: %s", e->text);
 	if (r < 0 && t->owner)

@@ -194,7 +194,7 @@ static void summary_json(struct report *r, const struct summary *s)
 		json_array_append_new(parts,
 			json_pack("{s:s, s:f}", "name", s->parts[i].name, "ms", s->parts[i].ms));
 	o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:f, s:f, s:f, s:i, s:f, s:f, s:f, s:o, s:f, s:I, s:I, s:I, s:I, s:I, "
-			  "s:f, s:f, s:I}",
+			  "s:f, s:f, s:I, s:i, s:f}",
 			"event", "report", "container", s->container, "from", s->from, "to", s->to,
 			"mode", s->mode, "ok", s->ok, "frozen_at", s->frozen_at, "running_at",
 			s->running_at, "total_ms", s->total_ms, "rounds",
@@ -203,7 +203,8 @@ static void summary_json(struct report *r, const struct summary *s)
 			(json_int_t)s->bytes, "memory_bytes", (json_int_t)s->memory_bytes,
 			"zero_bytes", (json_int_t)s->zero_bytes, "faults", (json_int_t)s->faults,
 			"urgent", (json_int_t)s->urgent, "fault_p50_us", s->fault_p50_us,
-			"fault_p99_us", s->fault_p99_us, "store_peak", (json_int_t)s->store_peak);
+			"fault_p99_us", s->fault_p99_us, "store_peak", (json_int_t)s->store_peak,
+			"interruptions", (int)s->interruptions, "lost_ms", s->lost_ms);
 	if (s->has_address)
 		json_object_set_new(o, "address", address_json(&s->address));
 	emit_json(r, o);
@@ -256,6 +257,9 @@ void report_summary(struct report *r, const struct summary *s)
 		(unsigned long long)s->faults, (unsigned long long)s->urgent);
 	if (s->faults > 0)
 		fprintf(r->out, " (median %.0f us, p99 %.0f us)", s->fault_p50_us, s->fault_p99_us);
+	if (s->interruptions > 0)
+		fprintf(r->out, "\n  pause    %8.1f ms   the link was lost %u time%s", s->lost_ms,
+			s->interruptions, s->interruptions == 1 ? "" : "s");
 	fprintf(r->out, "\n  total    %8.1f ms   %s sent for %s of memory, %s of it zero\n",
 		s->total_ms, human_bytes(s->bytes, a), human_bytes(s->memory_bytes, b),
 		human_bytes(s->zero_bytes, c));

@@ -68,6 +68,8 @@ struct summary {
 	double frozen_at, running_at; /* seconds since 1970 */
 	double total_ms, copy_ms, freeze_ms, drain_ms;
 	unsigned rounds; /* of the copy, while it ran */
+	unsigned interruptions; /* of the link, in the drain, and how long it was lost */
+	double lost_ms;
 	double predicted_ms; /* by the copy: for what had to be sent frozen */
 	struct {
 		char name[32];

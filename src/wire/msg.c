@@ -135,6 +135,26 @@ static const struct field packet[] = {{BLOB, 0, WIRE_PACKET_MAX, NULL}};
 static const struct record packet_record = RECORD(msg_bytes, packet);
 static const struct field held[] = {FLIST(msg_held, packets, WIRE_PACKETS_MAX, &packet_record)};
 
+static const struct field ask[] = {F(FIXED, msg_ask, id, MSG_ID_LEN)};
+
+static const struct field answer[] = {
+	F(U8, msg_answer, state, STATE_LOST),
+	F(FIXED, msg_answer, token, MSG_ID_LEN),
+};
+
+static const struct field resume[] = {F(U8, msg_resume, streams, 16)};
+
+static const struct field lack[] = {
+	F(U32, msg_lack, vpid, INT32_MAX),
+	F(U32, msg_lack, pages, WIRE_ZEROS_MAX),
+	F(U64, msg_lack, addr, U64_ANY),
+};
+static const struct record lack_record = RECORD(msg_lack, lack);
+static const struct field lacking[] = {
+	F(U8, msg_lacking, more, 1),
+	FLIST(msg_lacking, list, WIRE_LACKS_MAX, &lack_record),
+};
+
 static const struct field abort_[] = {
 	F(U8, msg_abort, class, 5),
 	F(U32, msg_abort, code, INT32_MAX),
@@ -198,12 +218,14 @@ static const struct layout layouts[] = {
 		RECORD(msg_progress, progress)},
 	[MSG_DRAINED] = {"DRAINED", ON(CHANNEL_CONTROL), TARGET, SMALL,
 		RECORD(msg_drained, drained)},
-	[MSG_BYE] = {"BYE", ON(CHANNEL_CONTROL), SOURCE, 0, NOTHING},
+	[MSG_BYE] = {"BYE", ON(CHANNEL_CONTROL), SOURCE | TARGET, 0, NOTHING},
 	[MSG_ABORT] = {"ABORT", ON(CHANNEL_CONTROL) | ON(CHANNEL_URGENT) | ON(CHANNEL_BULK),
 		SOURCE | TARGET, SMALL, RECORD(msg_abort, abort_)},
 	[MSG_CHECK] = {"CHECK", ON(CHANNEL_CONTROL), SOURCE, 0, NOTHING},
 	[MSG_HELD] = {"HELD", ON(CHANNEL_CONTROL), SOURCE, DATA, RECORD(msg_held, held)},
 	[MSG_HELD_END] = {"HELD_END", ON(CHANNEL_CONTROL), SOURCE, 0, NOTHING},
+	[MSG_ASK] = {"ASK", ON(CHANNEL_CONTROL), SOURCE, SMALL, RECORD(msg_ask, ask)},
+	[MSG_STATE] = {"STATE", ON(CHANNEL_CONTROL), TARGET, SMALL, RECORD(msg_answer, answer)},
 	[MSG_FAULT] = {"FAULT", ON(CHANNEL_URGENT), TARGET, SMALL, RECORD(msg_fault, fault)},
 	[MSG_PAGES] = {"PAGES", ON(CHANNEL_URGENT) | ON(CHANNEL_BULK), SOURCE, DATA,
 		RECORD(msg_pages, pages)},
@@ -213,6 +235,9 @@ static const struct layout layouts[] = {
 		RECORD(msg_bulk_end, bulk_end)},
 	[MSG_DIRTY] = {"DIRTY", ON(CHANNEL_BULK), SOURCE, SMALL, RECORD(msg_dirty, dirty)},
 	[MSG_CUT] = {"CUT", ON(CHANNEL_BULK), SOURCE, 0, NOTHING},
+	[MSG_RESUME] = {"RESUME", ON(CHANNEL_CONTROL), SOURCE, SMALL, RECORD(msg_resume, resume)},
+	[MSG_LACKING] = {"LACKING", ON(CHANNEL_CONTROL), TARGET, 2 * SMALL,
+		RECORD(msg_lacking, lacking)},
 };
 
 static const struct layout *layout_of(unsigned type)
@@ -534,6 +559,22 @@ static bool is_page_run(uint64_t addr, uint64_t n)
 		!__builtin_add_overflow(addr, PAGES_TO_BYTES(n), &end);
 }
 
+/* Runs that neither overlap nor go back. */
+static bool is_ascending(const struct msg_list *list)
+{
+	const struct msg_lack *l = list->v;
+
+	for (size_t i = 0; i < list->n; i++) {
+		if (!is_page_run(l[i].addr, l[i].pages))
+			return false;
+		if (i > 0 && (l[i].vpid < l[i - 1].vpid ||
+				(l[i].vpid == l[i - 1].vpid &&
+				 l[i].addr < l[i - 1].addr + PAGES_TO_BYTES(l[i - 1].pages))))
+			return false;
+	}
+	return true;
+}
+
 /* What no table can say. */
 static bool is_valid(const struct msg *m)
 {
@@ -559,6 +600,10 @@ static bool is_valid(const struct msg *m)
 		return is_page_run(b->zeros.addr, b->zeros.pages);
 	case MSG_DIRTY:
 		return is_page_run(b->dirty.addr, b->dirty.pages);
+	case MSG_RESUME:
+		return b->resume.streams >= 1;
+	case MSG_LACKING:
+		return is_ascending(&b->lacking.list);
 	default:
 		return true;
 	}

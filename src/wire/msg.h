@@ -24,6 +24,8 @@
 #define WIRE_ZEROS_MAX (1u << 20)
 #define WIRE_BLOCK_BYTES (2ull << 20) /* no PAGES crosses a multiple of this */
 
+#define WIRE_LACKS_MAX 4096 /* runs of pages in one LACKING */
+
 #define WIRE_PACKETS_MAX 1024	  /* packets in one HELD */
 #define WIRE_PACKET_MAX 65535	  /* bytes of each */
 
@@ -51,17 +53,30 @@ enum msg_type {
 	MSG_CHECK = 15,
 	MSG_HELD = 16,
 	MSG_HELD_END = 17,
+	MSG_ASK = 18,
+	MSG_STATE = 19,
 	MSG_FAULT = 20,
 	MSG_PAGES = 21,
 	MSG_ZEROS = 22,
 	MSG_BULK_END = 23,
 	MSG_DIRTY = 24,
 	MSG_CUT = 25,
+	MSG_RESUME = 26,
+	MSG_LACKING = 27,
 };
 
 enum msg_channel { CHANNEL_CONTROL = 1, CHANNEL_URGENT = 2, CHANNEL_BULK = 3 };
 enum msg_mode { MODE_STOP = 1, MODE_POST = 2, MODE_PRE = 3, MODE_HYBRID = 4 };
 enum msg_level { LEVEL_OK = 0, LEVEL_WARN = 1, LEVEL_NO = 2 };
+
+/* What has become of a migration on its target. */
+enum msg_state {
+	STATE_UNKNOWN = 0,   /* it does not run there and never will */
+	STATE_UNDECIDED = 1, /* it may still come to run there: ask again */
+	STATE_DRAINING = 2,  /* it is about to run there, or runs and lacks memory */
+	STATE_DRAINED = 3,   /* it has run there, and nothing is needed any more */
+	STATE_LOST = 4,	     /* it was handed over, and who restored it there is gone */
+};
 
 #define OFFER_DRY_RUN 1u
 #define OFFER_FILE_LOCKS 2u
@@ -163,6 +178,30 @@ struct msg_held {
 	struct msg_list packets; /* struct msg_bytes */
 };
 
+/* What has become of the migration with that id? */
+struct msg_ask {
+	uint8_t id[MSG_ID_LEN];
+};
+
+struct msg_answer {
+	uint8_t state; /* enum msg_state */
+	uint8_t token[MSG_ID_LEN]; /* of one that drains, else zero */
+};
+
+struct msg_resume {
+	uint8_t streams; /* bulk channels that follow */
+};
+
+struct msg_lack {
+	uint32_t vpid, pages;
+	uint64_t addr;
+};
+
+struct msg_lacking {
+	uint8_t more; /* 0: the last one */
+	struct msg_list list; /* struct msg_lack, ascending by vpid and address */
+};
+
 struct msg_abort {
 	uint8_t class;
 	uint32_t code;
@@ -208,6 +247,10 @@ union msg_body {
 	struct msg_progress progress;
 	struct msg_drained drained;
 	struct msg_held held;
+	struct msg_ask ask;
+	struct msg_answer answer;
+	struct msg_resume resume;
+	struct msg_lacking lacking;
 	struct msg_abort abort;
 	struct msg_fault fault;
 	struct msg_pages pages;

@@ -361,6 +361,13 @@ bool transport_pending(const struct transport *t)
 	return t->ssl && SSL_has_pending(t->ssl);
 }
 
+void transport_cut(struct transport *t)
+{
+	shutdown(t->in, SHUT_RDWR);
+	if (t->out != t->in)
+		shutdown(t->out, SHUT_RDWR);
+}
+
 int transport_fd(const struct transport *t)
 {
 	return t->in;

@@ -47,6 +47,10 @@ int transport_write(struct transport *t, const void *head, size_t head_len, cons
 /* Bytes that have been read already and wait inside: poll(2) doesn't know of them. */
 bool transport_pending(const struct transport *t);
 
+/* Ends whatever another thread waits for here: the connection is of no use from now on. Of plain
+ * descriptors only sockets can be cut. */
+void transport_cut(struct transport *t);
+
 /* To poll for input. */
 int transport_fd(const struct transport *t);
 

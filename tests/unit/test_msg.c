@@ -55,7 +55,7 @@ static void every_type_has_the_documented_bytes(void **state)
 		check_and_free(&g);
 		known++;
 	}
-	assert_int_equal(known, 23);
+	assert_int_equal(known, 27);
 }
 
 static void fields_come_out_as_they_went_in(void **state)
@@ -171,6 +171,29 @@ static void page_runs_are_whole_and_stay_in_their_block(void **state)
 	assert_int_equal(round_trip(MSG_ZEROS, &z), -EBADMSG);
 }
 
+static int lacking(struct msg_lack a, struct msg_lack b)
+{
+	struct msg_lack v[] = {a, b};
+	struct msg_lacking m = {.list = {v, 2}};
+
+	return round_trip(MSG_LACKING, &m);
+}
+
+static void what_is_lacking_ascends(void **state)
+{
+	(void)state;
+	assert_int_equal(lacking((struct msg_lack){1, 2, 0x1000}, (struct msg_lack){1, 1, 0x3000}), 0);
+	assert_int_equal(lacking((struct msg_lack){1, 2, 0x1000}, (struct msg_lack){2, 1, 0x1000}), 0);
+	assert_int_equal(lacking((struct msg_lack){1, 2, 0x1000}, (struct msg_lack){1, 1, 0x2000}),
+		-EBADMSG);
+	assert_int_equal(lacking((struct msg_lack){2, 1, 0x1000}, (struct msg_lack){1, 1, 0x3000}),
+		-EBADMSG);
+	assert_int_equal(lacking((struct msg_lack){1, 0, 0x1000}, (struct msg_lack){1, 1, 0x3000}),
+		-EBADMSG);
+	assert_int_equal(lacking((struct msg_lack){1, 1, 0x1000}, (struct msg_lack){1, 2, -4096ull}),
+		-EBADMSG);
+}
+
 static void headers_are_checked_before_anything_is_read(void **state)
 {
 	uint8_t unknown[FRAME_HEADER] = {0, 0, 0, 0, 0, 63, 0, 0};
@@ -206,6 +229,7 @@ int main(void)
 		cmocka_unit_test(names_can_not_leave_their_directory),
 		cmocka_unit_test(text_is_utf8_without_control_characters),
 		cmocka_unit_test(page_runs_are_whole_and_stay_in_their_block),
+		cmocka_unit_test(what_is_lacking_ascends),
 		cmocka_unit_test(headers_are_checked_before_anything_is_read),
 		cmocka_unit_test(who_may_say_what_and_where),
 	};

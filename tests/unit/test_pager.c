@@ -289,6 +289,76 @@ static void missing_page_blocks_and_never_reads_as_zero(void **state)
 	tear_down(&s);
 }
 
+static void assert_lacks(struct scene *s, const struct range *want, size_t n)
+{
+	_cleanup_ranges_ struct ranges lacks = RANGES_INIT;
+	uint32_t vpid = 0;
+
+	assert_int_equal(pager_lacking(s->pager, 0, &vpid, &lacks), 1);
+	assert_int_equal(vpid, VPID);
+	assert_int_equal(lacks.n, n);
+	for (size_t i = 0; i < n; i++) {
+		assert_true(lacks.v[i].start == (uintptr_t)s->mem + PAGES_TO_BYTES(want[i].start));
+		assert_true(lacks.v[i].end == (uintptr_t)s->mem + PAGES_TO_BYTES(want[i].end));
+	}
+	assert_int_equal(pager_lacking(s->pager, VPID, &vpid, &lacks), 0);
+}
+
+/* Over several blocks, with pages in the process, in the store, known to be zero, and discarded. */
+static void what_is_lacking_can_be_told(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	set_up(&s, 2000, EVENTS);
+	assert_lacks(&s, &(struct range){0, 2000}, 1);
+	put_pages(&s, 3, 2);
+	assert_int_equal(pager_put(s.pager, VPID, (uintptr_t)s.mem + PAGES_TO_BYTES(7), 1, NULL), 0);
+	pager_open(s.pager);
+	put_pages(&s, 1000, 500);
+	assert_lacks(&s, (struct range[]){{0, 3}, {5, 7}, {8, 1000}, {1500, 2000}}, 4);
+	start(&s);
+	assert_int_equal(madvise(s.mem + PAGES_TO_BYTES(600), PAGES_TO_BYTES(4), MADV_DONTNEED), 0);
+	assert_lacks(&s, (struct range[]){{0, 3}, {5, 7}, {8, 600}, {604, 1000}, {1500, 2000}}, 5);
+	put_pages(&s, 0, 1000);
+	put_pages(&s, 1500, 500);
+	wait_done(&s);
+	assert_lacks(&s, NULL, 0);
+	tear_down(&s);
+}
+
+/* Who was asked is gone: a second wish for the same page, and none for what came meanwhile. */
+static void what_is_waited_for_is_asked_for_anew(void **state)
+{
+	struct pager_wish wishes[8];
+	struct pager_stats stats;
+	struct scene s;
+	pthread_t t;
+
+	(void)state;
+	set_up(&s, 64, EVENTS);
+	s.answer = false;
+	start(&s);
+	pager_open(s.pager);
+	pthread_create(&t, NULL, touch_first, &s);
+	while (pager_stats(s.pager).urgent == 0)
+		usleep(1000);
+	server_free(s.server);
+	assert_int_equal(s.asked[0], 1);
+	assert_int_equal(pager_wishes(s.pager, wishes, 8), 1);
+	assert_int_equal(wishes[0].vpid, VPID);
+	assert_true(wishes[0].addr == (uintptr_t)s.mem);
+	assert_true(wishes[0].pages > 0);
+	start(&s);
+	put_pages(&s, 0, 64);
+	pthread_join(t, NULL);
+	assert_int_equal(pager_wishes(s.pager, wishes, 8), 0);
+	stats = pager_stats(s.pager);
+	assert_int_equal(stats.urgent, 1);
+	wait_done(&s);
+	tear_down(&s);
+}
+
 static void pages_outside_the_lazy_set_read_as_zero(void **state)
 {
 	struct scene s = {.pages = 20, .answer = true};
@@ -641,6 +711,8 @@ int main(void)
 		cmocka_unit_test(touched_pages_are_asked_for_once),
 		cmocka_unit_test(touched_before_opening_gets_that_page_alone),
 		cmocka_unit_test(missing_page_blocks_and_never_reads_as_zero),
+		cmocka_unit_test(what_is_lacking_can_be_told),
+		cmocka_unit_test(what_is_waited_for_is_asked_for_anew),
 		cmocka_unit_test(pages_outside_the_lazy_set_read_as_zero),
 		cmocka_unit_test(last_version_counts_until_installed),
 		cmocka_unit_test(what_was_taken_back_is_asked_for),

@@ -13,9 +13,9 @@ import sys
 TYPES = {
     "HELLO": 1, "OFFER": 2, "VERDICTS": 3, "PREPARE": 4, "PREPARED": 5, "IMAGE": 6,
     "IMAGES_END": 7, "RESTORED": 8, "COMMIT": 9, "RUNNING": 10, "PROGRESS": 11, "DRAINED": 12,
-    "BYE": 13, "ABORT": 14, "CHECK": 15, "HELD": 16, "HELD_END": 17,
+    "BYE": 13, "ABORT": 14, "CHECK": 15, "HELD": 16, "HELD_END": 17, "ASK": 18, "STATE": 19,
     "FAULT": 20, "PAGES": 21, "ZEROS": 22, "BULK_END": 23,
-    "DIRTY": 24, "CUT": 25,
+    "DIRTY": 24, "CUT": 25, "RESUME": 26, "LACKING": 27,
 }
 
 
@@ -65,12 +65,17 @@ FRAMES = {
     "CHECK": frame("CHECK"),
     "HELD": frame("HELD", items([blob(bytes([69, 0, 0, 20])), blob(b"")])),
     "HELD_END": frame("HELD_END"),
+    "ASK": frame("ASK", TOKEN),
+    "STATE": frame("STATE", u8(2), TOKEN),
     "FAULT": frame("FAULT", u32(1), u32(16), u64(0x7F0000001000)),
     "PAGES": frame("PAGES", u32(1), u8(0), u16(1), u64(0x7F0000001000), blob(bytes(4096))),
     "ZEROS": frame("ZEROS", u32(1), u32(512), u64(0x7F0000200000)),
     "BULK_END": frame("BULK_END", u64(1000), u64(2000)),
     "DIRTY": frame("DIRTY", u32(7), u32(3), u64(0x7F0000001000)),
     "CUT": frame("CUT"),
+    "RESUME": frame("RESUME", u8(2)),
+    "LACKING": frame("LACKING", u8(1), items([u32(1) + u32(2) + u64(0x7F0000001000),
+                                              u32(1) + u32(512) + u64(0x7F0000200000)])),
 }
 
 if __name__ == "__main__":

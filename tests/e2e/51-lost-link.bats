@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+# After the commit a lost link is a pause: the sides find each other again and go on where they were.
+# The checker verifies every byte on the target, and waits where one is missing.
+
+load helpers
+
+setup() {
+	lab workload start strasbourg checker 3 24 "${GODWIT_CHECKER_SEED:-1}" 24
+	checker_verifies strasbourg
+	save_state
+}
+
+teardown() {
+	local site
+	for site in strasbourg tuebingen; do
+		at "$site" sh -c 'nft delete table inet cut 2>/dev/null; ip link set wan0 up'
+		lab workload stop "$site" checker
+	done
+}
+
+# start_drain MODE: the rest of the memory takes some seconds.
+start_drain() {
+	start_migration checker --mode "$1" --max-downtime 60000 --bandwidth 300
+	wait_phase drain
+	sleep 0.5
+}
+
+# The kernel ends all connections with a reset.
+reset_connections() {
+	at strasbourg ss -K dport = :7342
+}
+
+# Nothing of godwit's passes, and nobody is told.
+silence() {
+	at tuebingen nft -f - <<-'N'
+		table inet cut {
+			chain in { type filter hook input priority 0; tcp dport 7342 drop; }
+			chain out { type filter hook output priority 0; tcp sport 7342 drop; }
+		}
+	N
+}
+
+speak_again() {
+	at tuebingen nft delete table inet cut
+}
+
+ends_well() {
+	end_migration
+	[ "$status" = 0 ]
+	assert_says "link lost, reconnecting" "the link is back" "the link was lost"
+	checker_verifies tuebingen
+	goes_back
+}
+
+# And so both hosts are as they were.
+goes_back() {
+	migrate tuebingen strasbourg checker --mode stop
+	[ "$status" = 0 ]
+	same_state
+}
+
+reset_in() {
+	start_drain "$1"
+	reset_connections
+	ends_well
+}
+
+silent_in() {
+	start_drain "$1"
+	silence
+	wait_phase_long pause
+	sleep 1
+	speak_again
+	ends_well
+}
+
+# wait_phase_long WORD: a silent link is noticed after 20 seconds.
+wait_phase_long() {
+	wait_phase "$1" || wait_phase "$1" || wait_phase "$1"
+}
+
+@test "reset, in mode post" {
+	reset_in post
+}
+
+@test "reset, in mode hybrid" {
+	reset_in hybrid
+}
+
+@test "reset, again and again" {
+	start_drain post
+	for _ in 1 2 3 4 5; do
+		reset_connections
+		sleep 0.4
+	done
+	ends_well
+}
+
+@test "silent, in mode post" {
+	silent_in post
+}
+
+@test "silent, in mode hybrid" {
+	silent_in hybrid
+}
+
+@test "silent and reset at the same time" {
+	start_drain post
+	silence
+	reset_connections
+	sleep 3
+	speak_again
+	ends_well
+}
+
+@test "the cable is pulled out" {
+	start_drain post
+	at tuebingen ip link set wan0 down
+	reset_connections
+	sleep 3
+	at tuebingen ip link set wan0 up
+	ends_well
+}
+
+@test "a signal ends the attempts, and recover goes on" {
+	start_drain post
+	silence
+	reset_connections
+	wait_phase pause
+	at strasbourg pkill -INT -x -n godwit
+	end_migration
+	[ "$status" = 130 ]
+	assert_says "godwit recover"
+	speak_again
+	run at strasbourg timeout 60 godwit recover
+	echo "$output"
+	[ "$status" = 0 ]
+	checker_verifies tuebingen
+	goes_back
+}

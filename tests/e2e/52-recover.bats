@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+# The source's process dies after the commit, or the migration is to be cancelled: who owns the container
+# is settled, and it gets all of its memory.
+
+load helpers
+
+setup() {
+	lab workload start strasbourg checker 3 24 "${GODWIT_CHECKER_SEED:-1}" 24
+	checker_verifies strasbourg
+	save_state
+}
+
+teardown() {
+	local site
+	for site in strasbourg tuebingen; do
+		at "$site" sh -c 'nft delete table inet cut 2>/dev/null; true'
+		lab workload stop "$site" checker
+	done
+}
+
+start_drain() {
+	start_migration checker --mode "$1" --max-downtime 60000 --bandwidth 300
+	wait_phase drain
+	sleep 0.5
+}
+
+no_journal() {
+	at "$1" sh -c '[ -z "$(ls /var/lib/godwit/journal)" ]'
+}
+
+# cut SITE: from now on nothing of godwit's passes there.
+cut() {
+	at "$1" nft -f - <<-'N'
+		table inet cut {
+			chain in { type filter hook input priority 0; tcp dport 7342 reject with tcp reset; }
+		}
+	N
+}
+
+mend() {
+	at "$1" nft delete table inet cut
+}
+
+settled_and_well() {
+	checker_verifies tuebingen
+	[ "$(at strasbourg runc list -q)" = "" ]
+	wait_until no_journal strasbourg
+	wait_until no_journal tuebingen
+	migrate tuebingen strasbourg checker --mode stop
+	[ "$status" = 0 ]
+	same_state
+}
+
+# kill_source [GUARD]: as kill -9 does it.
+kill_source() {
+	[ -z "$1" ] || at strasbourg pkill -9 -x godwit-guard
+	at strasbourg pkill -9 -n -x godwit
+	end_migration
+	[ "$status" = 137 ]
+}
+
+@test "the source is killed in the drain, and its guard goes on, in mode post" {
+	start_drain post
+	kill_source ''
+	settled_and_well
+}
+
+@test "the source is killed in the drain, and its guard goes on, in mode hybrid" {
+	start_drain hybrid
+	kill_source ''
+	settled_and_well
+}
+
+@test "the source and its guard are killed in the drain: recover goes on" {
+	start_drain post
+	kill_source guard
+	run at strasbourg godwit status
+	assert_says "handed over: 'godwit recover' asks the other host"
+	run at tuebingen godwit status
+	assert_says "runs here, and lacks memory"
+	run at strasbourg timeout 100 godwit recover
+	echo "$output"
+	[ "$status" = 0 ]
+	assert_says "it belongs to tuebingen"
+	settled_and_well
+}
+
+@test "the target can not be asked: in doubt, and later not" {
+	start_drain post
+	cut tuebingen
+	kill_source guard
+	run at strasbourg timeout 60 godwit recover
+	echo "$output"
+	[ "$status" = 3 ]
+	assert_says "checker is in doubt" "tuebingen"
+	mend tuebingen
+	run at strasbourg timeout 100 godwit recover
+	echo "$output"
+	[ "$status" = 0 ]
+	settled_and_well
+}
+
+@test "an agent that starts settles it" {
+	start_drain post
+	kill_source guard
+	at strasbourg sh -c 'kill $(pgrep -x -o godwit)'
+	wait_until at strasbourg sh -c '! pgrep -x godwit'
+	at strasbourg sh -c 'setsid godwit agent </dev/null >/var/log/godwit-agent.log 2>&1 &'
+	settled_and_well
+}
+
+@test "cancelled while it is copied" {
+	pid=$(container_pid strasbourg checker)
+	start_migration checker --bandwidth 50
+	wait_phase copy
+	run at strasbourg godwit cancel checker
+	[ "$status" = 0 ]
+	assert_says "cancelled"
+	end_migration
+	[ "$status" = 130 ]
+	assert_untouched strasbourg checker "$pid"
+	checker_verifies strasbourg
+	same_state
+}
+
+@test "cancelled on the target's side" {
+	pid=$(container_pid strasbourg checker)
+	start_migration checker --bandwidth 50
+	wait_phase copy
+	run at tuebingen godwit cancel checker
+	[ "$status" = 0 ]
+	end_migration
+	[ "$status" = 130 ]
+	assert_untouched strasbourg checker "$pid"
+	checker_verifies strasbourg
+	same_state
+}
+
+@test "what is handed over can not be cancelled" {
+	start_drain post
+	run at strasbourg godwit cancel checker
+	[ "$status" = 3 ]
+	assert_says "handed over to tuebingen" "can not be cancelled any more"
+	end_migration
+	[ "$status" = 0 ]
+	run at strasbourg godwit cancel checker
+	[ "$status" = 3 ]
+	assert_says "no migration of checker is under way"
+	settled_and_well
+}
