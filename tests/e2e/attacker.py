@@ -53,8 +53,8 @@ def own_key(kind="ED25519"):
     return "own.pem"
 
 
-def connect(route=NEW, preamble=None):
-    s = socket.create_connection((ADDRESS, 7342), timeout=15)
+def connect(route=NEW, preamble=None, source=None):
+    s = socket.create_connection((ADDRESS, 7342), timeout=15, source_address=source)
     s.sendall(MAGIC + route if preamble is None else preamble)
     return s
 
@@ -577,8 +577,10 @@ def flood():
 
 
 def slow():
-    """100 connections that send a byte a second; they are gone after 10 seconds, however much comes."""
-    held = [connect(preamble=b"G") for _ in range(100)]
+    """100 connections that send a byte a second; they are gone after 10 seconds, however much comes.
+
+    From the agent's own host: of an address that nobody else has."""
+    held = [connect(preamble=b"G", source=("127.0.0.5", 0)) for _ in range(100)]
     print("open", flush=True)
     for byte in b"ODWIT01" + bytes(5):
         time.sleep(1)
