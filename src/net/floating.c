@@ -41,6 +41,11 @@ int floating_init(struct floating *f, const char *annotation, struct err *e)
 	if (f->announcer < 0)
 		return err_sys(e, -f->announcer, "socket for announcements");
 	f->is_set = true;
+	return floating_watch(f, e);
+}
+
+int floating_watch(struct floating *f, struct err *e)
+{
 	if (!is_vrrp(f))
 		return 0;
 	f->watch = vrrp_watch(&f->address.vrrp);

@@ -45,6 +45,9 @@ void floating_revoke(struct floating *f);
 
 /* --- VRRP's; all of this does nothing for others ---------------------------------------------- */
 
+/* Watches its state, as floating_init() has done: for a process that has inherited @f and no descriptor. */
+int floating_watch(struct floating *f, struct err *e);
+
 /* Until floating_done() nobody else on this host moves the address or announces it: what came here is
  * announced for a moment more, which this waits for. */
 int floating_lock(struct floating *f, struct err *e);

@@ -180,8 +180,8 @@ active proctype Target()
 failed:
 		if
 		:: own ->                                       // is_revocable: if not owner
-			/* It holds the memory until the container ends; that isn't modelled. */
-			// hold_on: journal end
+			/* The keeper holds the memory until the container ends; that isn't modelled. */
+			// over: journal end
 end_holding:            false
 		:: else
 		fi;
