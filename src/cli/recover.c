@@ -4,6 +4,7 @@
 #include "oci/runc.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -79,6 +80,7 @@ int cli_recover(int argc, char **argv)
 	if (cli_parse(argc, argv, options, 1, "recover [--json]", 0, 0, &words, &code) < 0)
 		return code;
 	report_init(&report, stdout, json);
+	signal(SIGPIPE, SIG_IGN);
 	r = cli_need_root(&e);
 	if (r == 0)
 		r = settle_all(&report, &e);

@@ -18,9 +18,11 @@ static enum msg_state state_of_dead(const struct journal_entry *j)
 	enum recovery how;
 	struct err e = ERR_INIT;
 
-	/* Its guard may be at it. */
-	if (strcmp(j->step, "prepared") != 0)
+	if (strcmp(j->step, "drained") == 0)
+		return STATE_DRAINED;
+	if (strcmp(j->step, "owner") == 0)
 		return STATE_LOST;
+	/* Its guard may be at it. */
 	if (recover_entry(j, NULL, &how, &e) < 0 || how != RECOVERY_CLEARED)
 		return STATE_UNDECIDED;
 	return STATE_UNKNOWN;
@@ -28,11 +30,10 @@ static enum msg_state state_of_dead(const struct journal_entry *j)
 
 static enum msg_state state_of(const struct journal_entry *j)
 {
-	if (strcmp(j->step, "drained") == 0)
-		return STATE_DRAINED;
 	if (!j->alive)
 		return state_of_dead(j);
-	return strcmp(j->step, "owner") == 0 ? STATE_DRAINING : STATE_UNDECIDED;
+	/* Also one that has everything: it is waiting at its door, with its figures. */
+	return strcmp(j->step, "prepared") == 0 ? STATE_UNDECIDED : STATE_DRAINING;
 }
 
 /* Packets may come before it. */

@@ -20,9 +20,16 @@ teardown() {
 
 # start_drain MODE: the rest of the memory takes some seconds.
 start_drain() {
-	start_migration checker --mode "$1" --max-downtime 60000 --bandwidth 300
-	wait_phase drain
-	sleep 0.5
+	local rate=300
+	[ "$1" = post ] || rate=1000
+	start_migration checker --mode "$1" --max-downtime 60000 --bandwidth $rate
+	wait_phase_long drain
+	sleep 0.3
+}
+
+# wait_phase_long WORD: rounds take some seconds; a silent link is noticed after 20.
+wait_phase_long() {
+	wait_phase "$1" || wait_phase "$1" || wait_phase "$1"
 }
 
 # The kernel ends all connections with a reset.
@@ -72,11 +79,6 @@ silent_in() {
 	sleep 1
 	speak_again
 	ends_well
-}
-
-# wait_phase_long WORD: a silent link is noticed after 20 seconds.
-wait_phase_long() {
-	wait_phase "$1" || wait_phase "$1" || wait_phase "$1"
 }
 
 @test "reset, in mode post" {

@@ -15,13 +15,21 @@ teardown() {
 	for site in strasbourg tuebingen; do
 		at "$site" sh -c 'nft delete table inet cut 2>/dev/null; true'
 		lab workload stop "$site" checker
+		at "$site" sh -c 'rm -f /var/lib/godwit/journal/*'
 	done
 }
 
 start_drain() {
-	start_migration checker --mode "$1" --max-downtime 60000 --bandwidth 300
-	wait_phase drain
-	sleep 0.5
+	local rate=300
+	[ "$1" = post ] || rate=1000
+	start_migration checker --mode "$1" --max-downtime 60000 --bandwidth $rate
+	wait_phase_long drain
+	sleep 0.3
+}
+
+# wait_phase_long WORD: rounds take some seconds; a silent link is noticed after 20.
+wait_phase_long() {
+	wait_phase "$1" || wait_phase "$1" || wait_phase "$1"
 }
 
 no_journal() {

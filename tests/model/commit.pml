@@ -15,9 +15,11 @@
  */
 
 /* Steps of the journal, messages, and what the source knows of the owner. */
-mtype:step = { none, prepared, frozen, committed, owner }
+mtype:step = { none, prepared, frozen, committed, owner, drained }
 mtype:msg = { PREPARE, PREPARED, RESTORED, COMMIT, RUNNING, DRAINED, BYE, ABORT }
 mtype:side = { HERE, UNKNOWN, THERE }
+/* The target's answers. */
+mtype:answer = { unknown, undecided, draining, done, lost_there }
 /* runc, CRIU and what they restore, on the target. */
 mtype:restore = { idle, at_gate, running, gone }
 
@@ -30,6 +32,8 @@ mtype:step s_journal = none;
 bool s_dead;    /* its process has ended, well or not */
 bool s_guarded;
 bool s_exists = true, s_frozen;	/* the container */
+bool s_sends;   /* whoever is the source is connected to the target, which drains */
+bool s_claimed; /* somebody settles the dead process's entry */
 
 /* Of the target's host. */
 mtype:step t_journal = none;
@@ -37,6 +41,8 @@ bool t_dead, t_guarded;
 mtype:restore t_restore = idle;
 bool t_yes;     /* the gate has been told to open */
 bool t_all;     /* no page is missing any more */
+bool t_door;    /* its process takes a source that comes again */
+bool t_came;    /* one came */
 
 /* Known to nobody: what has ever happened. */
 bool told_running, has_run_there;
@@ -59,6 +65,136 @@ inline send(queue, cut, what)
 	:: goto failed \
 	fi
 
+/* Every connection is over; new ones begin empty. */
+inline connect_anew()
+{
+	do
+	:: to_target?_
+	:: empty(to_target) -> break
+	od;
+	do
+	:: to_source?_
+	:: empty(to_source) -> break
+	od;
+	cut_to_target = false;
+	cut_to_source = false
+}
+
+/* --- recover.c and guard.c -------------------------------------------------------------------- */
+
+inline recover_target()
+{
+	if
+	:: t_journal == owner                                   // recover_claimed: doubt owner
+	:: t_journal == drained                                 // recover_entry: if drained
+	:: t_journal == none
+	:: else ->
+		t_restore = gone;                               // recover_target: revoke
+		if
+		:: t_journal = none
+		:: true
+		fi
+	fi
+}
+
+inline forget_source()
+{
+	if
+	:: s_journal = none                                     // recover_entry: journal end
+	:: true
+	fi
+}
+
+inline delete_source()
+{
+	if
+	:: s_exists = false;                                    // delete_source: revoke
+		forget_source()
+	:: true
+	fi
+}
+
+/* --- answer.c --------------------------------------------------------------------------------- */
+
+/* The agent there is a process of its own. It may not come to answer. */
+inline ask(said)
+{
+	if
+	:: t_journal == prepared && t_dead -> recover_target()
+	:: else
+	fi;
+	atomic {
+		if
+		:: t_journal == drained && t_dead -> said = done // state_of_dead: if drained
+		:: t_journal == owner && t_dead -> said = lost_there // state_of_dead: if owner
+		:: t_journal == prepared -> said = undecided    // state_of: if prepared
+		:: (t_journal == owner || t_journal == drained) && !t_dead -> said = draining
+		:: t_journal == none -> said = unknown
+		:: said = undecided
+		fi
+	}
+}
+
+inline bye_when_asked()
+{
+	if
+	:: t_journal == drained -> t_journal = none             // take_bye: journal end
+	:: true
+	fi
+}
+
+/* --- settle.c --------------------------------------------------------------------------------- */
+
+inline settle_committed(said, got)
+{
+	ask(said);                                              // settle: ask
+	if
+	:: said == unknown -> s_frozen = false; forget_source()
+	:: said == draining && t_door && !t_dead ->
+		t_came = true;
+		if
+		:: atomic { !t_came -> s_sends = true };        // settle: serve
+			if
+			:: atomic { to_source?got -> if :: got == DRAINED -> said = done :: else fi }
+			:: true                                 /* the link breaks, or it is killed */
+			fi
+		:: true
+		fi
+	:: said == done -> s_journal = drained; bye_when_asked(); delete_source()
+	:: else
+	fi;
+	if
+	:: said == done && s_journal == committed ->
+		s_journal = drained;                            // settle: journal drained
+		send(to_target, cut_to_target, BYE);            // settle: send BYE
+		delete_source()
+	:: else
+	fi
+}
+
+/* --- recover.c and guard.c -------------------------------------------------------------------- */
+
+/* Only one at a time, and the source's process is dead. Any of it may be killed halfway. */
+inline recover_source(said, got)
+{
+	atomic { !s_claimed -> s_claimed = true };
+	if
+	:: s_journal == committed ->                            // recover_claimed: doubt committed
+		settle_committed(said, got)
+#ifdef MUTATION_RECOVER_THAWS_COMMITTED
+	:: s_journal == committed -> s_frozen = false; s_journal = none
+#endif
+	:: s_journal == none
+	:: s_journal == drained ->                              // recover_claimed: if drained
+		delete_source()
+	:: else ->
+		s_frozen = false;                               // recover_source: thaw
+		forget_source()
+	fi;
+	s_sends = false;
+	s_claimed = false
+}
+
 /* --- source.c --------------------------------------------------------------------------------- */
 
 /* Undone from where it failed up. */
@@ -75,6 +211,7 @@ active proctype Source()
 {
 	mtype:side own = HERE;
 	mtype:msg got = PREPARE;
+	mtype:answer said = undecided;
 
 	{
 		s_journal = prepared;                           // run_prepare: journal prepared
@@ -93,11 +230,25 @@ active proctype Source()
 		send(to_target, cut_to_target, COMMIT);         // run_commit: send COMMIT
 #endif
 		wait(to_source, RUNNING, failed);               // run_commit: wait RUNNING
-		atomic { own = THERE; told_running = true };    // run_commit: owner THERE
+		atomic { own = THERE; told_running = true; s_sends = true }; // run_commit: owner THERE
+drains:
 #ifndef MUTATION_DELETE_AT_RUNNING
-		wait(to_source, DRAINED, failed);               // run_drain: wait DRAINED
+		wait(to_source, DRAINED, asks);                 // drain: wait DRAINED
 #endif
-		send(to_target, cut_to_target, BYE);            // run_drain: send BYE
+told:
+#ifndef MUTATION_BYE_BEFORE_JOURNAL
+		s_journal = drained;                            // drain: journal drained
+#endif
+		if
+		:: said == done -> bye_when_asked()
+		:: else ->
+			send(to_target, cut_to_target, BYE);    // drain: send BYE
+			wait(to_source, BYE, asks)              // drain: wait BYE
+		fi;
+#ifdef MUTATION_BYE_BEFORE_JOURNAL
+		s_journal = drained;
+#endif
+deletes:
 		s_exists = false;                               // run_finish: delete
 		s_journal = none;                               // run_finish: journal end
 		goto ended;
@@ -105,8 +256,31 @@ failed:
 		if
 		:: own == UNKNOWN && got == ABORT ->            // run_commit: if aborted
 			own = HERE                              // run_commit: owner HERE
-		:: else
+		:: own == UNKNOWN && got != ABORT -> goto asks  // run_commit: ask
+		:: own == HERE
+		:: own == THERE -> goto asks                    // reconnect_to_drain: ask
 		fi;
+		goto undoes;
+asks:
+		s_sends = false;
+		ask(said);                                      // ask_who_owns: ask
+		if
+		:: said == unknown && own == UNKNOWN -> own = HERE // ask_who_owns: owner HERE
+		:: said == draining && t_door && !t_dead ->
+			t_came = true;
+			if
+			:: atomic { !t_came -> own = THERE; told_running = true; s_sends = true } // ask_who_owns: owner THERE
+			:: goto asks
+			fi;
+			goto drains
+		:: said == done ->
+			own = THERE;
+			goto told
+		:: said != unknown -> goto asks
+		:: s_journal == drained -> goto deletes         /* it can't be told good-bye */
+		:: goto ended                                   /* gives up */
+		fi;
+undoes:
 		if
 		:: own == HERE                                  // is_revocable: if HERE
 #ifdef MUTATION_THAW_UNKNOWN
@@ -169,19 +343,32 @@ active proctype Target()
 #ifdef MUTATION_RUNNING_BEFORE_JOURNAL
 		t_journal = owner;
 #endif
+		t_door = true;                                  // run_drain: open door
+drains:
 		if
-		:: t_all || !s_dead -> t_all = true
-		:: goto failed
+		:: t_all || s_sends -> t_all = true
+		:: goto waits
 		fi;
+#ifndef MUTATION_FORGETS_DRAINED
+		t_journal = drained;                            // drain: journal drained
+#else
+		t_journal = none;
+#endif
 		send(to_source, cut_to_source, DRAINED);        // send_drained: send DRAINED
+		wait(to_target, BYE, waits);                    // drain: wait BYE
 		t_journal = none;                               // run_bye: journal end
-		wait(to_target, BYE, ended);                    // run_bye: wait BYE
+		send(to_source, cut_to_source, BYE);            // run_bye: send BYE
 		goto ended;
+waits:
+end_waits:	if
+		:: atomic { t_came -> connect_anew(); t_came = false }; goto drains // run_drain: comes again
+		:: t_all -> t_journal = drained; goto ended     // run_drain: journal drained
+		fi;
 failed:
 		if
 		:: own ->                                       // is_revocable: if not owner
-			/* The keeper holds the memory until the container ends; that isn't modelled. */
-			// over: journal end
+			/* It holds the memory until the container ends; that isn't modelled. */
+			// hold_on: journal drained
 end_holding:            false
 		:: else
 		fi;
@@ -210,43 +397,13 @@ end:
 	od
 }
 
-/* --- recover.c and guard.c -------------------------------------------------------------------- */
-
-/* Both may be killed halfway. */
-inline recover_source()
-{
-	if
-#ifndef MUTATION_RECOVER_THAWS_COMMITTED
-	:: s_journal == committed                               // recover_entry: doubt committed
-#endif
-	:: s_journal == none
-	:: else ->
-		s_frozen = false;                               // recover_source: thaw
-		if
-		:: s_journal = none
-		:: true
-		fi
-	fi
-}
-
-inline recover_target()
-{
-	if
-	:: t_journal == owner                                   // recover_entry: doubt owner
-	:: t_journal == none
-	:: else ->
-		t_restore = gone;                               // recover_target: revoke
-		if
-		:: t_journal = none                             // recover_entry: journal end
-		:: true
-		fi
-	fi
-}
-
 active proctype SourceGuard()
 {
+	mtype:answer said = undecided;
+	mtype:msg got;
+
 	if
-	:: s_guarded && s_dead -> recover_source()
+	:: s_guarded && s_dead -> recover_source(said, got)
 	:: true
 	fi
 }
@@ -262,37 +419,30 @@ active proctype TargetGuard()
 /* `godwit recover` on either host, as often as there is something to settle. */
 active proctype Recover()
 {
+	mtype:answer said = undecided;
+	mtype:msg got;
+
 end:
 	do
-	:: s_dead && s_journal != none && s_journal != committed -> recover_source()
+	:: s_dead && s_journal != none && !s_claimed -> recover_source(said, got)
 	:: t_dead && t_journal == prepared -> recover_target()
-#ifdef MUTATION_RECOVER_THAWS_COMMITTED
-	:: s_dead && s_journal == committed -> recover_source()
-#endif
 	od
 }
 
+/* --- those who look ---------------------------------------------------------------------------- */
 
-/* --- those who ask ---------------------------------------------------------------------------- */
-
-#define IN_DOUBT (s_dead && s_journal == committed)
-
-/* Nothing of that migration lives on the target any more, and its journal is settled. */
-#define T_SETTLED (t_dead && t_restore != at_gate && t_journal != prepared)
-
-/* The source is in doubt and the target can be asked. Asking and acting are two steps. */
-active proctype Ask()
+/* The target's process died as the owner: a person sees whether it runs there. */
+active proctype Look()
 {
 end:
 	do
-	:: IN_DOUBT && T_SETTLED && !RUNS_THERE ->
+	:: atomic { s_dead && s_journal == committed && !s_claimed && t_dead && t_journal == owner &&
+			t_restore != at_gate && !RUNS_THERE -> s_claimed = true };
 		s_frozen = false;
-		s_journal = none
-	:: IN_DOUBT && T_SETTLED && RUNS_THERE && t_journal == none ->
-		s_exists = false;
-		s_journal = none
-#ifdef MUTATION_ASK_TOO_EARLY
-	:: IN_DOUBT && !RUNS_THERE ->
+		s_journal = none;
+		s_claimed = false
+#ifdef MUTATION_LOOKS_TOO_EARLY
+	:: s_dead && s_journal == committed && !RUNS_THERE ->
 		s_frozen = false;
 		s_journal = none
 #endif
