@@ -191,8 +191,8 @@ inline recover_source(said, got)
 		s_frozen = false;                               // recover_source: thaw
 		forget_source()
 	fi;
-	s_sends = false;
-	s_claimed = false
+	/* Of no use any more, and so no reason for states of its own. */
+	atomic { s_sends = false; said = undecided; got = PREPARE; s_claimed = false }
 }
 
 /* --- source.c --------------------------------------------------------------------------------- */
@@ -240,7 +240,7 @@ told:
 		s_journal = drained;                            // drain: journal drained
 #endif
 		if
-		:: said == done -> bye_when_asked()
+		:: said == done -> bye_when_asked(); said = undecided
 		:: else ->
 			send(to_target, cut_to_target, BYE);    // drain: send BYE
 			wait(to_source, BYE, asks)              // drain: wait BYE
@@ -262,14 +262,14 @@ failed:
 		fi;
 		goto undoes;
 asks:
-		s_sends = false;
+		atomic { s_sends = false; got = PREPARE; said = undecided };
 		ask(said);                                      // ask_who_owns: ask
 		if
 		:: said == unknown && own == UNKNOWN -> own = HERE // ask_who_owns: owner HERE
 		:: said == draining && t_door && !t_dead ->
 			t_came = true;
 			if
-			:: atomic { !t_came -> own = THERE; told_running = true; s_sends = true } // ask_who_owns: owner THERE
+			:: atomic { !t_came -> own = THERE; told_running = true; s_sends = true; said = undecided } // ask_who_owns: owner THERE
 			:: goto asks
 			fi;
 			goto drains
@@ -400,7 +400,7 @@ end:
 active proctype SourceGuard()
 {
 	mtype:answer said = undecided;
-	mtype:msg got;
+	mtype:msg got = PREPARE;
 
 	if
 	:: s_guarded && s_dead -> recover_source(said, got)
@@ -420,7 +420,7 @@ active proctype TargetGuard()
 active proctype Recover()
 {
 	mtype:answer said = undecided;
-	mtype:msg got;
+	mtype:msg got = PREPARE;
 
 end:
 	do
