@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -75,6 +77,14 @@ int uffd_zero(int uffd, uint64_t dst, uint64_t len, uint64_t *ret_done)
 
 	*ret_done = z.zeropage > 0 ? (uint64_t)z.zeropage : 0;
 	return r;
+}
+
+bool uffd_is(int fd)
+{
+	char path[64], to[64] = "";
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return readlink(path, to, sizeof(to) - 1) > 0 && strcmp(to, "anon_inode:[userfaultfd]") == 0;
 }
 
 bool uffd_is_dead(int uffd)

@@ -33,6 +33,9 @@ int uffd_copy(int uffd, uint64_t dst, const void *src, uint64_t len, uint64_t *r
 /* Same with zero pages. */
 int uffd_zero(int uffd, uint64_t dst, uint64_t len, uint64_t *ret_done);
 
+/* Is this descriptor one? */
+bool uffd_is(int fd);
+
 /* Has its process ended, or its address space by exec(2)? Touches nothing. */
 bool uffd_is_dead(int uffd);
 

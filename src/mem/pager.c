@@ -188,7 +188,7 @@ static int keep(struct pager *p, struct image *m, uint64_t original, const void 
 static int put(struct pager *p, struct image *m, uint64_t addr, uint32_t pages, const uint8_t *data)
 {
 	for (size_t i = 0; i < p->n_views; i++)
-		if (p->views[i]->image == m && p->views[i]->uffd >= 0)
+		if (p->views[i]->image == m && p->views[i]->uffd >= 0 && !p->views[i]->broken)
 			(p->open ? pager_install_arrived : pager_install_asked)(
 				p, p->views[i], addr, pages, data);
 	for (uint32_t i = 0; i < pages; i++) {
@@ -364,7 +364,7 @@ static int append_view(struct pager *p, struct pager_view *w)
 
 static bool is_over(const struct pager_view *w)
 {
-	return w->uffd < 0 || (w->view.n_pending > 0 && uffd_is_dead(w->uffd));
+	return w->uffd < 0 || ((w->view.n_pending > 0 || w->broken) && uffd_is_dead(w->uffd));
 }
 
 static void drop_waits(struct pager *p, const struct pager_view *w)
@@ -397,17 +397,17 @@ int pager_new_view(struct pager *p, struct image *m, const struct view *like, in
 	struct pager_view *w = calloc(1, sizeof(*w));
 	int r;
 
-	if (!w) {
-		close(uffd);
+	if (!w)
 		return -ENOMEM;
-	}
 	w->image = m;
-	w->uffd = uffd;
+	w->uffd = -1;
 	r = view_copy(like, &w->view);
 	if (r == 0)
 		r = append_view(p, w);
 	if (r < 0)
 		view_free(w);
+	else
+		w->uffd = uffd;
 	return r;
 }
 
@@ -432,7 +432,6 @@ int pager_add_view(struct pager *p, uint32_t vpid, int uffd, struct err *e)
 	pthread_mutex_lock(&p->lock);
 	m = map_get(&p->images, vpid);
 	if (!m || !m->known) {
-		close(uffd);
 		r = err_set(e, ERR_LOCAL, ENOENT,
 			"CRIU asks for the memory of process %u, whose pagemap did not come", vpid);
 	} else {
@@ -442,7 +441,16 @@ int pager_add_view(struct pager *p, uint32_t vpid, int uffd, struct err *e)
 		wake_server(p);
 	}
 	pthread_mutex_unlock(&p->lock);
+	if (r < 0)
+		close(uffd);
 	return r;
+}
+
+void pager_drop_ended(struct pager *p)
+{
+	pthread_mutex_lock(&p->lock);
+	pager_drop_views(p, NULL);
+	pthread_mutex_unlock(&p->lock);
 }
 
 void pager_open(struct pager *p)
@@ -471,6 +479,15 @@ bool pager_has_all(struct pager *p)
 	return all;
 }
 
+static bool any_broken(const struct pager *p)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < p->n_views; i++)
+		any |= p->views[i]->broken;
+	return any;
+}
+
 static uint64_t count_pending(const struct pager *p)
 {
 	uint64_t n = 0;
@@ -492,7 +509,7 @@ bool pager_done(struct pager *p)
 	bool done;
 
 	pthread_mutex_lock(&p->lock);
-	done = p->open && count_pending(p) == 0;
+	done = p->open && count_pending(p) == 0 && !any_broken(p);
 	pthread_mutex_unlock(&p->lock);
 	return done;
 }

@@ -68,6 +68,9 @@ void pager_set_wake(struct pager *p, int eventfd);
 /* The view of a restored process; takes over @uffd also on failure. */
 int pager_add_view(struct pager *p, uint32_t vpid, int uffd, struct err *e);
 
+/* Forgets views whose processes have ended: they lack nothing any more. */
+void pager_drop_ended(struct pager *p);
+
 /* From now on the views' regions are registered: pages may be installed. */
 void pager_open(struct pager *p);
 
@@ -94,7 +97,8 @@ struct pager_wish {
 /*
  * Reads and answers what waits on a view's descriptor. Pages that have not arrived are listed in
  * @wishes (at most @max; more are asked for when the faulting thread tries again). Returns how
- * many wishes, or -errno when a view can't be served any more.
+ * many wishes, or -errno when the view can't be served any more: what an event told is lost, so
+ * nothing is installed there from then on, not even zeros, and who touches what isn't there waits.
  */
 int pager_serve(struct pager *p, int uffd, struct pager_wish *wishes, size_t max, struct err *e);
 

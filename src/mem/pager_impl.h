@@ -30,6 +30,7 @@ struct pager_view {
 	struct image *image;
 	struct view view;
 	int uffd; /* owned; -1 when it lacks nothing any more or its process has ended */
+	bool broken; /* it isn't known any more what it lacks: left alone, with its descriptor open */
 	struct block *cursor; /* of pager_step() in the image's blocks; NULL: at the newest */
 	uint64_t wish_end; /* where the last wish ended: a fault there goes on */
 	uint32_t window;   /* pages to ask for */
@@ -62,7 +63,7 @@ struct pager {
 /* The block in which an original address lies, made when it isn't there; NULL: no memory. */
 struct block *pager_block_at(struct image *m, uint64_t original);
 
-/* A view of @m lacking what @like lacks; takes over @uffd. 0 or -errno. */
+/* A view of @m lacking what @like lacks; takes over @uffd if it succeeds. 0 or -errno. */
 int pager_new_view(struct pager *p, struct image *m, const struct view *like, int uffd);
 
 /* Frees the views of processes that have ended, but @keep. */

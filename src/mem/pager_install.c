@@ -191,7 +191,7 @@ static bool step_view(struct pager *p, struct pager_view *w)
 {
 	struct block *b = w->cursor ? w->cursor : w->image->newest;
 
-	if (w->uffd < 0 || w->view.n_pending == 0)
+	if (w->uffd < 0 || w->broken || w->view.n_pending == 0)
 		return false;
 	for (; b; b = b->older)
 		if (pager_install_block(p, w, b, 0, BLOCK_PAGES, !p->hot_done)) {

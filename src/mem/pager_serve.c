@@ -93,6 +93,7 @@ static int serve_event(struct pager *p, struct pager_view *w, const struct uffd_
 	case UFFD_EVENT_FORK:
 		if (p->n_views >= p->drop_at)
 			pager_drop_views(p, w);
+		/* If that fails its descriptor stays open without an owner: the child waits. */
 		return pager_new_view(p, w->image, &w->view, (int)m->arg.fork.ufd);
 	case UFFD_EVENT_REMAP:
 		return view_move(&w->view, m->arg.remap.from, m->arg.remap.to, m->arg.remap.len);
@@ -142,8 +143,10 @@ int pager_serve(struct pager *p, int uffd, struct pager_wish *wishes, size_t max
 		r = n;
 	if (n > 0)
 		p->unsettled = true; /* what an event kept from being installed */
-	if (r < 0)
+	if (r < 0) {
+		w->broken = true;
 		err_sys(e, -r, "serving page faults of process %u", w->image->vpid);
+	}
 	pthread_mutex_unlock(&p->lock);
 	return r < 0 ? r : n_wishes;
 }
@@ -188,9 +191,9 @@ size_t pager_fds(struct pager *p, int *ret, size_t max)
 
 		/* It lacks nothing: from here on it lives without us. Only now and here, since
 		 * the fault server, which calls this, must not be polling it. */
-		if (p->open && w->view.n_pending == 0)
+		if (p->open && w->view.n_pending == 0 && !w->broken)
 			fd_close(&w->uffd);
-		if (w->uffd >= 0 && n < max)
+		if (w->uffd >= 0 && !w->broken && n < max)
 			ret[n++] = w->uffd;
 	}
 	pthread_mutex_unlock(&p->lock);

@@ -7,42 +7,48 @@
 #include <stdbool.h>
 
 /*
- * The fault server: one thread on the target that answers page faults first, installs what waits
- * in the store next, and otherwise waits. What else it has to listen to, such as the urgent channel, is given
- * to it as watches, so that it knows nothing of sockets and protocols.
+ * The fault server: a loop that answers page faults first, installs what waits in the store next, and
+ * otherwise waits. What else it has to listen to is given to it as watches.
  */
 
-#define SERVER_WATCHES_MAX 4
+#define SERVER_WATCHES_MAX 32
 
 struct server_watch {
 	int fd; /* polled for input; borrowed; -1: not used */
-	/* Called in the thread when @fd is readable or hung up. Negative ends the server with
-	 * that error; 1 says: don't watch this any more. */
+	/* Of these only one is dealt with at a time, in turn: a fault waits for no more than that. */
+	bool in_turn;
+	/* @fd is readable or hung up. Negative ends the server with that error; 1: watch it no more. */
 	int (*ready)(void *ctx, struct err *e);
 	void *ctx;
 };
 
+/* All but the pager and ask() may be NULL. */
 struct server_config {
 	struct pager *pager;
-	struct server_watch watches[SERVER_WATCHES_MAX];
-	/* Asks for a page ahead of everything else; called in the thread. */
-	int (*ask)(void *ctx, const struct pager_wish *wish, struct err *e);
-	void *ask_ctx;
+	/* Asks for a page ahead of everything else. */
+	void (*ask)(void *ctx, const struct pager_wish *wish);
+	/* Called once: no view lacks anything. */
+	void (*done)(void *ctx);
+	/* About once a second. 1 ends the server. */
+	int (*tick)(void *ctx, struct err *e);
+	/* A view can't be served any more, or the like. Negative ends the server with that error. */
+	int (*failed)(void *ctx, const struct err *e);
+	void *ctx;
 };
 
 struct server;
 
-/* Starts the thread, which the pager wakes from then on; @c is copied, what it points to must outlive the server. */
-int server_start(const struct server_config *c, struct server **ret, struct err *e);
+/* The pager wakes it from now on; @c is copied, what it points to must outlive the server. */
+int server_new(const struct server_config *c, struct server **ret, struct err *e);
 
-/* Readable when the pager is done or the server has failed. Owned by the server. */
-int server_event_fd(const struct server *s);
+/* Whoever watches calls this before server_run() or in it. */
+void server_watch(struct server *s, size_t i, const struct server_watch *w);
 
-/* Lets it give way to other processes on this host, as long as nothing runs that could fault. */
-void server_give_way(struct server *s, bool on);
+/* Until server_stop(), tick() or an error ends it. */
+int server_run(struct server *s, struct err *e);
 
-/* 0 while it works or after it has ended well, else its error. */
-int server_result(struct server *s, struct err *e);
+/* From any thread: it ends after what it is at. */
+void server_stop(struct server *s);
 
-/* Ends the thread and frees. The pager stays. NULL is fine. */
+/* Not while it runs. The pager stays. NULL is fine. */
 void server_free(struct server *s);

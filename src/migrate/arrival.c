@@ -301,6 +301,31 @@ int arrival_announce(struct arrival *a, struct err *e)
 	return r < 0 ? r : 0;
 }
 
+void arrival_renew(struct arrival *a)
+{
+	a->hold = NULL;
+	a->injectors[0] = a->injectors[1] = a->timer = a->event = -1;
+	a->home.ns = a->home.mounts = a->home.announcers[0] = a->home.announcers[1] = -1;
+	a->floating.announcer = -1;
+}
+
+int arrival_go_on(struct arrival *a, struct waiter *w, struct err *e)
+{
+	_cleanup_netns_ int back = -1;
+	int r = home_open(&a->home, e);
+
+	a->waiter = w;
+	a->settled = a->running = a->shown = a->held_end = true;
+	a->announcements = ANNOUNCEMENTS;
+	a->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (r < 0 || !has_address(a))
+		return r;
+	r = home_enter(&a->home, &back);
+	if (r == 0)
+		r = open_injectors(a);
+	return r < 0 ? err_sys(e, -r, "sockets for packets") : 0;
+}
+
 void arrival_revoke(struct arrival *a)
 {
 	if (a->waiter)

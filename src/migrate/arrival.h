@@ -76,6 +76,11 @@ struct hold_stats arrival_stats(const struct arrival *a);
 /* Waits until all has been announced. */
 int arrival_announce(struct arrival *a, struct err *e);
 
+/* A copy in another process, made before arrival_prepare(), without what was that process's. */
+void arrival_renew(struct arrival *a);
+/* There, in place of it after it was shown: what still comes is delivered. */
+int arrival_go_on(struct arrival *a, struct waiter *w, struct err *e);
+
 /* As if it had never come. */
 void arrival_revoke(struct arrival *a);
 

@@ -26,43 +26,29 @@ static int take_control(struct entrance *n, struct comeback *ret, struct err *e)
 	return r;
 }
 
-static int take_other(struct entrance *n, struct pager *p, struct comeback *ret, struct err *e)
+static int take_other(struct entrance *n, struct memory_in *m, struct err *e)
 {
 	struct msg_hello hello;
 	struct channel c;
 	int r = entrance_next(n, &c, &hello, GREET_MS, e);
 
-	if (r < 0)
-		return r;
-	if (hello.channel == CHANNEL_URGENT && !ret->urgent.transport) {
-		ret->urgent = c;
-		return 0;
-	}
-	if (hello.channel == CHANNEL_BULK && hello.index < ret->streams && !ret->receivers[hello.index])
-		return receiver_start(&c, p, &ret->receivers[hello.index], e);
-	channel_done(&c);
-	return err_set(e, ERR_PEER, EPROTO, "an unexpected further connection");
+	return r < 0 ? r : memory_in_add(m, &c, &hello, e);
 }
 
-static void give_up(struct entrance *n, struct comeback *c)
-{
-	for (size_t i = 0; i < SENDER_STREAMS_MAX; i++)
-		receiver_free(c->receivers[i]);
-	channel_done(&c->urgent);
-	channel_done(&c->control);
-	entrance_let_go(n);
-}
-
-int await_take(struct entrance *n, struct pager *p, struct comeback *ret, struct err *e)
+int await_take(struct entrance *n, struct memory_in *m, struct comeback *ret, struct err *e)
 {
 	int r;
 
 	*ret = (struct comeback){0};
 	r = take_control(n, ret, e);
+	m->streams = ret->streams;
 	for (unsigned i = 0; r == 0 && i < ret->streams + 1; i++)
-		r = take_other(n, p, ret, e);
-	if (r < 0)
-		give_up(n, ret);
+		r = take_other(n, m, e);
+	if (r < 0) {
+		memory_in_part(m);
+		channel_done(&ret->control);
+		entrance_let_go(n);
+	}
 	return r;
 }
 
@@ -99,7 +85,7 @@ static int add_range(struct list *l, uint32_t vpid, struct range g, struct err *
 	return r;
 }
 
-static int tell_all(struct list *l, struct pager *p, struct err *e)
+static int tell_all(struct list *l, struct keeper *k, struct err *e)
 {
 	uint32_t vpid = 0;
 	int r = 1;
@@ -107,7 +93,7 @@ static int tell_all(struct list *l, struct pager *p, struct err *e)
 	while (r == 1) {
 		_cleanup_ranges_ struct ranges lacks = RANGES_INIT;
 
-		r = pager_lacking(p, vpid, &vpid, &lacks);
+		r = keeper_lacking(k, vpid, &vpid, &lacks);
 		if (r < 0)
 			return err_sys(e, -r, "list of what is lacking");
 		for (size_t i = 0; r == 1 && i < lacks.n; i++)
@@ -117,7 +103,7 @@ static int tell_all(struct list *l, struct pager *p, struct err *e)
 	return send_list(l, false, e);
 }
 
-int await_tell(struct channel *control, struct pager *p, struct err *e)
+int await_tell(struct channel *control, struct keeper *k, struct err *e)
 {
 	struct list *l = calloc(1, sizeof(*l));
 	int r;
@@ -125,7 +111,7 @@ int await_tell(struct channel *control, struct pager *p, struct err *e)
 	if (!l)
 		return err_sys(e, ENOMEM, "list of what is lacking");
 	l->control = control;
-	r = tell_all(l, p, e);
+	r = tell_all(l, k, e);
 	free(l);
 	return r;
 }

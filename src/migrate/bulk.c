@@ -170,60 +170,75 @@ struct page_sink bulk_sink(struct channel *c)
 
 /* --- taking pages ---------------------------------------------------------------------------- */
 
-static int take_pages(struct pager *p, const struct msg_pages *m, void *room, struct err *e)
+static int take_pages(struct keeper_line *l, const struct msg_pages *m, struct err *e)
 {
-	size_t size = PAGES_TO_BYTES(m->pages);
-	const void *data = m->data.p;
-	int r = 0;
+	void *room;
+	int r = keeper_room(l, &room);
 
-	if (m->encoding != CODEC_RAW || m->data.len != size) {
-		r = codec_decode(m->encoding, m->data.p, m->data.len, room, size);
-		data = room;
-	}
+	if (r < 0)
+		return r;
+	r = codec_decode(m->encoding, m->data.p, m->data.len, room, PAGES_TO_BYTES(m->pages));
 	if (r < 0)
 		return err_set(e, ERR_PEER, EBADMSG, "pages that can not be decoded");
-	r = pager_put(p, m->vpid, m->addr, m->pages, data);
-	return r < 0 ? err_sys(e, -r, "storing pages of process %u", m->vpid) : 0;
+	return keeper_put(l, m->vpid, m->addr, m->pages, room);
 }
 
-int bulk_take(struct pager *p, const struct msg *m, void *room, struct err *e)
+static int hand_over(struct keeper_line *l, const struct msg *m, struct err *e)
 {
 	const struct msg_zeros *z = &m->body.zeros;
 	const struct msg_dirty *d = &m->body.dirty;
-	int r;
 
-	if (m->type == MSG_PAGES)
-		return take_pages(p, &m->body.pages, room, e);
-	if (m->type == MSG_DIRTY) {
-		r = pager_forget(p, d->vpid, d->addr, d->pages);
-		return r < 0 ? err_set(e, ERR_PEER, -r, "pages taken back too late") : 0;
-	}
-	if (m->type != MSG_ZEROS)
+	switch (m->type) {
+	case MSG_PAGES:
+		return take_pages(l, &m->body.pages, e);
+	case MSG_ZEROS:
+		return keeper_put(l, z->vpid, z->addr, z->pages, NULL);
+	case MSG_DIRTY:
+		return keeper_forget(l, d->vpid, d->addr, d->pages);
+	default:
 		return err_set(e, ERR_PEER, EPROTO, "%s among the pages", msg_name(m->type));
-	r = pager_put(p, z->vpid, z->addr, z->pages, NULL);
-	return r < 0 ? err_sys(e, -r, "storing pages of process %u", z->vpid) : 0;
+	}
+}
+
+int bulk_take(struct keeper_line *l, const struct msg *m, struct err *e)
+{
+	int r = hand_over(l, m, e);
+
+	return r < 0 && !err_is_set(e) ? err_sys(e, -r, "keeping pages") : r;
 }
 
 struct receiver {
 	struct worker worker;
-	struct pager *pager;
+	struct keeper_line *line;
 	atomic_bool cut;
-	uint8_t room[MSG_DATA_MAX];
 };
+
+/* What the source says with a cut or an end holds when all that came before it is done. */
+static int flush(struct receiver *r, struct err *e)
+{
+	int done = keeper_flush(r->line);
+
+	return done < 0 ? err_sys(e, -done, "keeping pages") : 0;
+}
 
 static int receiver_take(void *owner, const struct msg *m, struct err *e)
 {
 	struct receiver *r = owner;
+	int done;
 
-	if (m->type == MSG_CUT) {
-		atomic_store(&r->cut, true);
-		eventfd_write(r->worker.event, 1);
-		return 0;
-	}
-	return m->type == MSG_BULK_END ? 1 : bulk_take(r->pager, m, r->room, e);
+	if (m->type != MSG_CUT && m->type != MSG_BULK_END)
+		return bulk_take(r->line, m, e);
+	done = flush(r, e);
+	if (done < 0)
+		return done;
+	if (m->type == MSG_BULK_END)
+		return 1;
+	atomic_store(&r->cut, true);
+	eventfd_write(r->worker.event, 1);
+	return 0;
 }
 
-int receiver_start(struct channel *c, struct pager *p, struct receiver **ret, struct err *e)
+int receiver_start(struct channel *c, struct keeper_line *l, struct receiver **ret, struct err *e)
 {
 	struct receiver *r = calloc(1, sizeof(*r));
 	int error;
@@ -232,7 +247,7 @@ int receiver_start(struct channel *c, struct pager *p, struct receiver **ret, st
 		channel_done(c);
 		return err_sys(e, ENOMEM, "receiver");
 	}
-	r->pager = p;
+	r->line = l;
 	thread_priority_set(&r->worker.priority, true);
 	error = worker_start(&r->worker, c, receiver_take, r, e);
 	if (error < 0) {

@@ -2,33 +2,31 @@
 #pragma once
 
 #include "base/err.h"
-#include "mem/pager.h"
+#include "mem/keeper.h"
 #include "mem/sender.h"
-#include "mem/server.h"
+#include "mem/space.h"
 #include "wire/channel.h"
 
 /*
  * Where memory meets the wire: the sender's sinks on the source, the threads that take pages on
- * the target, and the urgent channel's two ends.
+ * the target, and who answers on the urgent channel.
  */
 
 /* A sink that writes PAGES, ZEROS, DIRTY, CUT and BULK_END to @c, which must outlive it. */
 struct page_sink bulk_sink(struct channel *c);
 
-/* Puts what a PAGES or ZEROS carries into the pager, or forgets for a DIRTY; @room holds MSG_DATA_MAX bytes. Other
- * messages are the peer's error. */
-int bulk_take(struct pager *p, const struct msg *m, void *room, struct err *e);
+/* Hands what a PAGES, ZEROS or DIRTY says to the keeper. Other messages are the peer's error. */
+int bulk_take(struct keeper_line *l, const struct msg *m, struct err *e);
 
 /* --- target: one thread a bulk channel ----------------------------------------------------- */
 
 struct receiver;
 
-/* Takes over @c, also on failure. What arrives goes to @p. The thread gives
- * way to the restore, which all wait for. */
-int receiver_start(struct channel *c, struct pager *p, struct receiver **ret, struct err *e);
+/* Takes over @c, also on failure. What arrives goes to @l, which is its alone. The thread
+ * gives way to the restore, which all wait for. */
+int receiver_start(struct channel *c, struct keeper_line *l, struct receiver **ret, struct err *e);
 
-/* From now on processes may wait for what arrives: it gives way no longer. (It holds the pager's
- * lock while it installs; who answers faults would wait for a thread that isn't run.) */
+/* From now on processes may wait for what arrives: it gives way no longer. */
 void receiver_hurry(struct receiver *r);
 
 /* Readable when the stream has come to its cut, ended or failed; reading it is the caller's. */

@@ -24,8 +24,8 @@ static int write_entry(const struct journal *j)
 	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:I}", "id", j->id,
 		"container", j->container, "peer", j->peer, "address", j->address, "netns", j->netns,
 		"network", j->network, "cgroup", j->cgroup, "key", j->key, "token", j->token, "role",
-		j->source ? "source" : "target", "step", j->step, "pid", (int)getpid(), "started",
-		(json_int_t)process_started(getpid()));
+		j->source ? "source" : "target", "step", j->step, "pid", (int)j->pid, "started",
+		(json_int_t)process_started(j->pid));
 	char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
 	int r = text ? file_write_atomic(j->path, text, strlen(text), 0600) : -ENOMEM;
 
@@ -55,7 +55,7 @@ int journal_begin(struct journal *j, const uint8_t id[static 16], bool source,
 
 	if (r < 0)
 		return err_sys(e, -r, "making %s", JOURNAL_DIR);
-	*j = (struct journal){.source = source};
+	*j = (struct journal){.source = source, .pid = getpid()};
 	hex_format(id, 16, j->id);
 	if (what->token)
 		hex_format(what->token, 16, j->token);

@@ -24,6 +24,7 @@ struct journal {
 	char key[64];	   /* the peer's, as fingerprint_format() says it; "" over ssh */
 	char token[33];	   /* a target's: where its process takes connections */
 	bool source;
+	pid_t pid; /* of who works on it */
 	char step[16];
 };
 

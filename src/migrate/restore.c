@@ -26,14 +26,14 @@
 #define TASK_MS 5000	  /* CRIU to finish what it has begun to write */
 #define OPTIONS "verbosity=1\nnetwork-lock skip\naction-script " WORKPLACE_DIR "/hook\n"
 
-int restore_prepare(struct restore *r, struct pager *pager, const char *annotation, struct err *e)
+int restore_prepare(struct restore *r, struct keeper *keeper, const char *annotation, struct err *e)
 {
 	int ret = hooks_open(&r->hooks, WORKPLACE_DIR, e);
 
-	r->pager = pager;
+	r->keeper = keeper;
 	if (ret == 0)
 		ret = child_adopt_orphans();
-	if (ret == 0 && pager)
+	if (ret == 0 && keeper)
 		ret = lazy_socket_open(&r->lazy, WORKPLACE_CRIU, e);
 	return ret < 0 ? ret : workplace_criu_options(annotation, OPTIONS, e);
 }
@@ -75,7 +75,7 @@ static int on_lazy(void *ctx, struct err *e)
 	}
 	if (ret == 1 && task.vpid == 0)
 		return 1;
-	return ret == 0 ? 0 : pager_add_view(r->pager, task.vpid, task.uffd, e);
+	return ret == 0 ? 0 : keeper_add_view(r->keeper, task.vpid, task.uffd, e);
 }
 
 /* The processes whose memory was handed over when CRIU called. */
@@ -83,7 +83,7 @@ static int take_all_tasks(struct restore *r, struct err *e)
 {
 	int ret = 0;
 
-	while (ret == 0 && r->pager && fd_wait(lazy_socket_fd(&r->lazy), POLLIN, 0) == 0)
+	while (ret == 0 && r->keeper && fd_wait(lazy_socket_fd(&r->lazy), POLLIN, 0) == 0)
 		ret = on_lazy(r, e);
 	return ret < 0 ? ret : 0;
 }
@@ -111,14 +111,14 @@ static void watch(struct restore *r, struct waiter *w)
 {
 	r->waiter = w;
 	waiter_add(w, r->runc.pidfd, runc_ended, r);
-	if (r->pager)
+	if (r->keeper)
 		waiter_add(w, lazy_socket_fd(&r->lazy), on_lazy, r);
 }
 
 static void unwatch(struct restore *r)
 {
 	waiter_remove(r->waiter, r->runc.pidfd);
-	if (r->pager)
+	if (r->keeper)
 		waiter_remove(r->waiter, lazy_socket_fd(&r->lazy));
 	r->waiter = NULL;
 }

@@ -6,7 +6,7 @@
 #include "base/err.h"
 #include "criu/hook.h"
 #include "criu/lazy.h"
-#include "mem/pager.h"
+#include "mem/keeper.h"
 #include "migrate/wait.h"
 #include "oci/runc.h"
 #include "wire/msg.h"
@@ -27,7 +27,7 @@ struct restore {
 	struct hook_call gate; /* post-restore, unanswered */
 	struct child runc;
 	struct waiter *waiter; /* borrowed, while something is waited for */
-	struct pager *pager;   /* borrowed; NULL: nothing is lazy */
+	struct keeper *keeper; /* borrowed; NULL: nothing is lazy */
 	char id[256];
 	int inventory; /* owned: both ends of the pipe, until it is fed; or -1 */
 	bool begun;
@@ -41,9 +41,9 @@ struct restore {
 		.runc = CHILD_INIT,                                                                \
 		.inventory = -1})
 
-/* Prepares the workplace, which was entered, for CRIU. @pager: where the memory of its processes
+/* Prepares the workplace, which was entered, for CRIU. @keeper: where the memory of its processes
  * comes from, NULL when it is all in the images. */
-int restore_prepare(struct restore *r, struct pager *pager, const char *annotation, struct err *e);
+int restore_prepare(struct restore *r, struct keeper *keeper, const char *annotation, struct err *e);
 
 /*
  * Starts runc and CRIU. With @descriptors (runc's descriptors.json) before there are images: CRIU

@@ -3,25 +3,23 @@
  * The target side of a migration: the stages at the end of this file, walked in order.
  *
  * The container may run here once COMMIT has come, and not before: the gate stays shut. What fails
- * until then is undone and told by an ABORT. From COMMIT on this host owns the container: if the
- * source is lost before all memory is here, this process stays, holding what CRIU gave it, so that
- * who touches a missing page waits for it and never reads zeros.
+ * until then is undone and told by an ABORT. From COMMIT on this host owns the container: whatever
+ * becomes of this process or of the link before all memory is here, the keeper (mem/keeper.h) goes on,
+ * so that who touches a missing page waits for it and never reads zeros, and the source comes again.
  */
 #include "migrate/target.h"
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "criu/images.h"
 #include "criu/workplace.h"
-#include "mem/server.h"
 #include "migrate/answer.h"
 #include "migrate/arrival.h"
 #include "migrate/await.h"
-#include "migrate/bulk.h"
 #include "migrate/entrance.h"
 #include "migrate/guard.h"
 #include "migrate/images.h"
 #include "migrate/journal.h"
+#include "migrate/memory_in.h"
 #include "migrate/offer.h"
 #include "migrate/restore.h"
 #include "migrate/signals.h"
@@ -31,13 +29,10 @@
 #include "oci/cgroup_warm.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -48,7 +43,6 @@
 #define SILENCE_MS 20000
 #define REPORT_MS 500
 #define RESUME_MS 900000 /* longer than a source tries */
-#define WISHES_MAX 1024
 
 struct target {
 	struct err *why; /* what went wrong, for the stages' undo */
@@ -72,14 +66,9 @@ struct target {
 	struct arrival arrival;
 	struct restore restore;
 	struct cgroup_warmer warmer;
-	struct pager *pager;
-	struct server *server;
-	struct channel urgent;
-	uint8_t urgent_room[MSG_DATA_MAX]; /* the fault server's thread's */
-	struct receiver *receivers[SENDER_STREAMS_MAX];
+	struct memory_in memory;
 	int container_pidfd; /* owned */
-	int lost; /* owned eventfd: the urgent channel has broken */
-	atomic_bool owner;
+	bool owner;
 	bool over; /* the source knows that nothing is needed any more */
 	uint64_t images_from, images_to, address_ns;
 };
@@ -108,15 +97,13 @@ static int on_timer(void *ctx, struct err *e)
 {
 	struct target *t = ctx;
 	struct msg_progress m = {.total = t->memory_bytes};
+	struct pager_stats s;
 	uint64_t ticks;
 
 	if (read(t->timer, &ticks, sizeof(ticks)) != sizeof(ticks))
 		return 0;
-	if (t->pager) {
-		struct pager_stats s = pager_stats(t->pager);
-
-		m.done = PAGES_TO_BYTES(s.installed + s.zero_pages);
-	}
+	s = memory_in_stats(&t->memory);
+	m.done = PAGES_TO_BYTES(s.installed + s.zero_pages);
 	return send_control(t, MSG_PROGRESS, &m, e);
 }
 
@@ -146,32 +133,13 @@ static int on_control(void *ctx, struct err *e)
 	return r;
 }
 
-/* A cut says that the source stands still: CRIU will be at work here in a moment. */
-static int on_receiver(void *ctx, struct err *e)
+/* The source stands still: CRIU will be at work here in a moment. */
+static void on_cut(void *ctx)
 {
 	struct target *t = ctx;
-	int r = 0;
 
-	for (unsigned i = 0; r == 0 && i < t->streams; i++) {
-		eventfd_t v;
-
-		if (!t->receivers[i])
-			continue;
-		eventfd_read(receiver_event_fd(t->receivers[i]), &v);
-		r = receiver_result(t->receivers[i], e);
-		if (receiver_is_cut(t->receivers[i]) && t->restore.gate_at == 0)
-			cgroup_warm_start(&t->warmer);
-	}
-	return r;
-}
-
-static int on_lost(void *ctx, struct err *e)
-{
-	struct target *t = ctx;
-	eventfd_t v;
-
-	eventfd_read(t->lost, &v);
-	return err_set(e, ERR_PEER, EPIPE, "the urgent channel broke");
+	if (t->restore.gate_at == 0)
+		cgroup_warm_start(&t->warmer);
 }
 
 static int wait_message(struct target *t, struct msg *ret, uint64_t deadline, struct err *e)
@@ -323,26 +291,10 @@ static void undo_offer(void *ctx)
 static int accept_channel(struct target *t, struct err *e)
 {
 	struct msg_hello hello = {0};
-	struct receiver **slot;
 	struct channel c;
 	int r = entrance_next(&t->entrance, &c, &hello, HELLO_MS, e);
 
-	if (r < 0)
-		return r;
-	if (hello.channel == CHANNEL_URGENT && !t->urgent.transport) {
-		t->urgent = c;
-		return 0;
-	}
-	slot = &t->receivers[hello.index];
-	if (hello.channel != CHANNEL_BULK || hello.index >= t->streams || *slot) {
-		channel_done(&c);
-		return err_set(e, ERR_PEER, EPROTO, "an unexpected further connection");
-	}
-	r = receiver_start(&c, t->pager, slot, e);
-	if (r < 0)
-		return r;
-	waiter_add(&t->waiter, receiver_event_fd(*slot), on_receiver, t);
-	return 0;
+	return r < 0 ? r : memory_in_add(&t->memory, &c, &hello, e);
 }
 
 static int start_timer(struct target *t, struct err *e)
@@ -351,10 +303,8 @@ static int start_timer(struct target *t, struct err *e)
 		.it_value.tv_nsec = REPORT_MS * (long)NSEC_PER_MSEC};
 
 	t->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	t->lost = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (t->timer < 0 || t->lost < 0 || timerfd_settime(t->timer, 0, &every, NULL) < 0)
+	if (t->timer < 0 || timerfd_settime(t->timer, 0, &every, NULL) < 0)
 		return err_sys(e, errno, "timer");
-	waiter_add(&t->waiter, t->lost, on_lost, t);
 	return waiter_add(&t->waiter, t->timer, on_timer, t);
 }
 
@@ -386,6 +336,52 @@ static void prepare_arrival(struct target *t)
 		say(t, "packets that come meanwhile will be lost: %s", e.text);
 }
 
+/* --- what the keeper calls, when there is no worker any more --- */
+
+static void alone(void *ctx)
+{
+	say(ctx, "its process has ended: the keeper of its memory goes on");
+}
+
+/* A source that asks is told that nothing is needed any more. */
+static void over(void *ctx)
+{
+	struct target *t = ctx;
+	struct journal_entry j;
+
+	if (journal_find(t->id, false, &j) == 0 && strcmp(j.step, "owner") == 0)
+		journal_step(&t->journal, "drained", NULL);
+}
+
+static void lost(void *ctx)
+{
+	say(ctx, "its keeper was killed: processes that touch memory that is still on the source wait for ever");
+}
+
+static void complain(void *ctx, const struct err *e)
+{
+	say(ctx, "%s", e->text);
+}
+
+static int replace(void *ctx, struct keeper *k);
+
+static int start_keeper(struct target *t, struct err *e)
+{
+	struct keeper_config c = {
+		.max_bytes = physical_bytes(),
+		.alone = alone,
+		.replace = replace,
+		.over = over,
+		.lost = lost,
+		.complain = complain,
+		.ctx = t,
+	};
+
+	t->memory.on_cut = on_cut;
+	t->memory.ctx = t;
+	return memory_in_start(&t->memory, &c, t->streams, &t->waiter, e);
+}
+
 static int start_restore(struct target *t, struct err *e)
 {
 	struct runc_restore o = {
@@ -410,6 +406,8 @@ static int start_restore(struct target *t, struct err *e)
 			.netns = t->config.netns, .network = t->config.network,
 			.key = peer_key(t, key), .token = t->entrance.token}, e);
 	if (r == 0)
+		r = start_keeper(t, e);
+	if (r == 0)
 		r = arrival_make_network(&t->arrival, e);
 	if (r == 0)
 		prepare_arrival(t);
@@ -420,9 +418,7 @@ static int start_restore(struct target *t, struct err *e)
 	if (r == 0 && !needs_tmp(t))
 		r = workplace_hide_tmp(e);
 	if (r == 0)
-		r = pager_new(physical_bytes(), &t->pager, e);
-	if (r == 0)
-		r = restore_prepare(&t->restore, t->pager, t->config.criu_config, e);
+		r = restore_prepare(&t->restore, t->memory.keeper, t->config.criu_config, e);
 	if (r == 0)
 		r = restore_start(&t->restore, &o, &m.body.prepare.descriptors, &t->waiter, e);
 	msg_done(&m);
@@ -476,96 +472,6 @@ static int take_images(struct target *t, struct images_in *in, struct err *e)
 	}
 }
 
-static int expect_pages(struct target *t, struct err *e)
-{
-	uint32_t *vpids;
-	size_t n;
-	int r = images_processes(WORKPLACE_IMAGES, &vpids, &n, e);
-
-	if (r < 0)
-		return r;
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		_cleanup_ranges_ struct ranges lazy = RANGES_INIT;
-
-		r = images_lazy_pages(WORKPLACE_IMAGES, vpids[i], &lazy, e);
-		if (r == 0 && pager_expect(t->pager, vpids[i], &lazy) < 0)
-			r = err_sys(e, ENOMEM, "pages of process %u", vpids[i]);
-	}
-	free(vpids);
-	pager_drop_others(t->pager);
-	return r;
-}
-
-/* From the commit on the fault server goes on without a source: what is in the store is installed, and
- * what was asked for is asked for again when there is one. */
-static bool is_link_lost(const struct target *t, const struct err *e)
-{
-	return t->owner && e->class == ERR_PEER;
-}
-
-static int note_lost(struct target *t, struct err *e)
-{
-	*e = ERR_INIT;
-	eventfd_write(t->lost, 1);
-	return 0;
-}
-
-/* In the fault server's thread, which alone uses the urgent channel. */
-static int ask(void *ctx, const struct pager_wish *wish, struct err *e)
-{
-	struct target *t = ctx;
-	struct msg_fault m = {.vpid = wish->vpid, .pages = wish->pages, .addr = wish->addr};
-	int r = channel_send(&t->urgent, MSG_FAULT, &m, deadline_in_ms(SILENCE_MS), e);
-
-	return r < 0 && is_link_lost(t, e) ? note_lost(t, e) : r;
-}
-
-static int on_urgent(void *ctx, struct err *e)
-{
-	struct target *t = ctx;
-
-	do {
-		struct msg m;
-		int r = channel_recv(&t->urgent, &m, deadline_in_ms(SILENCE_MS), e);
-
-		if (r == 0)
-			r = bulk_take(t->pager, &m, t->urgent_room, e);
-		msg_done(&m);
-		if (r < 0 && is_link_lost(t, e))
-			return note_lost(t, e) == 0; /* and watched no more */
-		if (r < 0)
-			return r;
-	} while (transport_pending(t->urgent.transport));
-	return 0;
-}
-
-static int on_server(void *ctx, struct err *e)
-{
-	struct target *t = ctx;
-	int r = server_result(t->server, e);
-
-	return r < 0 ? r : 1;
-}
-
-static int start_server(struct target *t, struct err *e)
-{
-	struct server_config c = {
-		.pager = t->pager,
-		.ask = ask,
-		.ask_ctx = t,
-	};
-	int r;
-
-	for (size_t i = 0; i < SERVER_WATCHES_MAX; i++)
-		c.watches[i].fd = -1;
-	c.watches[0] = (struct server_watch){
-		.fd = transport_fd(t->urgent.transport), .ready = on_urgent, .ctx = t};
-	r = server_start(&c, &t->server, e);
-	if (r < 0)
-		return r;
-	return waiter_add(&t->waiter, server_event_fd(t->server), on_server, t);
-}
-
 /* The restored sockets may be bound to it, so it must be here before. */
 static int add_address(struct target *t, struct err *e)
 {
@@ -575,32 +481,6 @@ static int add_address(struct target *t, struct err *e)
 	r = arrival_take(&t->arrival, e);
 	t->address_ns = clock_now() - start;
 	return r;
-}
-
-/* CRIU touches memory while it restores: by then nothing stale may be in the store. */
-static int wait_cuts(struct target *t, struct err *e)
-{
-	for (unsigned i = 0; i < t->streams; i++)
-		while (!receiver_is_cut(t->receivers[i])) {
-			int fd = receiver_event_fd(t->receivers[i]);
-			int r = waiter_wait(&t->waiter, fd, deadline_in_ms(SILENCE_MS), e);
-
-			if (r == -ETIMEDOUT && !err_is_set(e))
-				return err_set(e, ERR_PEER, ETIMEDOUT, "a bulk stream has no cut");
-			if (r == 0)
-				r = on_receiver(t, e);
-			if (r < 0)
-				return r;
-		}
-	return 0;
-}
-
-/* What CRIU needs here before it begins. */
-static int make_way(struct target *t, struct err *e)
-{
-	int r = add_address(t, e);
-
-	return r < 0 ? r : start_server(t, e);
 }
 
 static int run_receive(void *ctx, struct err *e)
@@ -613,11 +493,11 @@ static int run_receive(void *ctx, struct err *e)
 	r = take_images(t, &in, e);
 	t->images_to = clock_now();
 	if (r == 0)
-		r = wait_cuts(t, e);
+		r = memory_in_wait_cuts(&t->memory, e);
 	if (r == 0)
-		r = expect_pages(t, e);
+		r = memory_in_expect(&t->memory, WORKPLACE_IMAGES, e);
 	if (r == 0)
-		r = make_way(t, e);
+		r = add_address(t, e);
 	if (r == 0)
 		r = restore_feed(&t->restore, &in.inventory, e);
 	images_in_done(&in);
@@ -633,20 +513,6 @@ static void undo_receive(void *ctx)
 }
 
 /* --- restore ---------------------------------------------------------------------------------- */
-
-/* Everything has been installed: what the fault server's event says. */
-static int wait_all_installed(struct target *t, uint64_t deadline, struct err *e)
-{
-	while (!pager_done(t->pager)) {
-		int r = waiter_wait(&t->waiter, server_event_fd(t->server), deadline, e);
-
-		if (r == 0)
-			r = server_result(t->server, e);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
 
 static int send_phases(struct target *t, enum msg_type type, struct err *e)
 {
@@ -669,11 +535,9 @@ static int run_restore(void *ctx, struct err *e)
 	if (r < 0)
 		return r;
 	cgroup_warm_stop(&t->warmer);
-	/* From here on it installs all that is there, while CRIU wants the processor to end. */
-	server_give_way(t->server, true);
-	pager_open(t->pager);
-	if (t->mode == MODE_STOP || t->mode == MODE_PRE)
-		r = wait_all_installed(t, DEADLINE_NEVER, e);
+	r = memory_in_open(&t->memory, e);
+	if (r == 0 && (t->mode == MODE_STOP || t->mode == MODE_PRE))
+		r = memory_in_wait_all(&t->memory, e);
 	return r < 0 ? r : send_phases(t, MSG_RESTORED, e);
 }
 
@@ -685,13 +549,13 @@ static int run_commit(void *ctx, struct err *e)
 	struct waiter alone = WAITER_INIT;
 	int r = expect_message(t, MSG_COMMIT, deadline_in_ms(SILENCE_MS), e);
 
+	t->journal.pid = keeper_pid(t->memory.keeper);
 	if (r == 0)
 		r = journal_step(&t->journal, "owner", e);
+	if (r == 0)
+		r = memory_in_own(&t->memory, e);
 	if (r < 0)
 		return r;
-	server_give_way(t->server, false);
-	for (unsigned i = 0; i < t->streams; i++)
-		receiver_hurry(t->receivers[i]);
 	r = arrival_show(&t->arrival, &t->waiter, e);
 	/* Once CRIU has its yes the container may have run: no signal, and no source that goes away, is
 	 * a reason to undo it then. */
@@ -711,7 +575,7 @@ static int run_commit(void *ctx, struct err *e)
 
 static int send_drained(struct target *t, struct err *e)
 {
-	struct pager_stats s = pager_stats(t->pager);
+	struct pager_stats s = memory_in_stats(&t->memory);
 	struct hold_stats packets = arrival_stats(&t->arrival);
 	struct msg_drained m = {
 		.pages = s.pages,
@@ -732,10 +596,10 @@ static int send_drained(struct target *t, struct err *e)
 /* Up to the source's good-bye: all of it anew when the link breaks. */
 static int drain(struct target *t, struct err *e)
 {
-	int r = restore_finish(&t->restore, &t->waiter, e);
+	int r = t->restore.begun ? restore_finish(&t->restore, &t->waiter, e) : 0;
 
 	if (r == 0)
-		r = wait_all_installed(t, DEADLINE_NEVER, e);
+		r = memory_in_wait_all(&t->memory, e);
 	if (r == 0)
 		r = arrival_settle(&t->arrival, e);
 	if (r == 0)
@@ -767,48 +631,20 @@ static int watch_source(struct target *t, struct err *e)
 {
 	int r = waiter_add_transport(&t->waiter, t->control.transport, on_control, t);
 
-	for (unsigned i = 0; r == 0 && i < t->streams; i++)
-		r = waiter_add(&t->waiter, receiver_event_fd(t->receivers[i]), on_receiver, t);
 	if (r == 0)
 		r = waiter_add(&t->waiter, t->timer, on_timer, t);
 	return r < 0 ? err_sys(e, -r, "waiting for the source") : 0;
 }
 
-/* The server stays, for what is in the store. */
 static void part(struct target *t)
 {
-	waiter_remove(&t->waiter, transport_fd(t->control.transport));
+	memory_in_part(&t->memory);
 	waiter_remove(&t->waiter, t->timer);
-	for (unsigned i = 0; i < t->streams; i++) {
-		if (t->receivers[i])
-			waiter_remove(&t->waiter, receiver_event_fd(t->receivers[i]));
-		receiver_free(t->receivers[i]);
-		t->receivers[i] = NULL;
+	if (t->control.transport) {
+		waiter_remove(&t->waiter, transport_fd(t->control.transport));
+		transport_cut(t->control.transport);
 	}
-	t->streams = 0;
-	transport_cut(t->control.transport);
-	transport_cut(t->urgent.transport);
 	entrance_let_go(&t->entrance);
-}
-
-/* The fault server gets the new urgent channel, on which everything is asked for again. */
-static int serve_anew(struct target *t, struct channel *urgent, struct err *e)
-{
-	struct pager_wish wishes[WISHES_MAX];
-	eventfd_t v;
-	size_t n;
-	int r = 0;
-
-	waiter_remove(&t->waiter, server_event_fd(t->server));
-	server_free(t->server);
-	t->server = NULL;
-	channel_done(&t->urgent);
-	t->urgent = *urgent;
-	eventfd_read(t->lost, &v);
-	n = pager_wishes(t->pager, wishes, WISHES_MAX);
-	for (size_t i = 0; r == 0 && i < n; i++)
-		r = ask(t, &wishes[i], e);
-	return r < 0 ? r : start_server(t, e);
 }
 
 static int go_on(struct target *t, struct comeback *c, struct err *e)
@@ -817,13 +653,9 @@ static int go_on(struct target *t, struct comeback *c, struct err *e)
 
 	channel_done(&t->control);
 	t->control = c->control;
-	t->streams = c->streams;
-	memcpy(t->receivers, c->receivers, sizeof(t->receivers));
-	for (unsigned i = 0; i < t->streams; i++)
-		receiver_hurry(t->receivers[i]);
-	r = serve_anew(t, &c->urgent, e);
+	r = memory_in_ask_again(&t->memory, e);
 	if (r == 0)
-		r = await_tell(&t->control, t->pager, e);
+		r = await_tell(&t->control, t->memory.keeper, e);
 	if (r == 0)
 		r = watch_source(t, e);
 	say(t, r == 0 ? "the source is back" : "the source came and went");
@@ -843,11 +675,11 @@ static int await_source(struct target *t, struct err *e)
 
 		*e = ERR_INIT;
 		r = waiter_wait(&t->waiter, t->entrance.door.listener, deadline_in_ms(RESUME_MS), e);
-		if (r == 0 && await_take(&t->entrance, t->pager, &c, e) == 0)
+		if (r == 0 && await_take(&t->entrance, &t->memory, &c, e) == 0)
 			return go_on(t, &c, e);
 		if (r == 0)
 			say(t, "somebody came, and not to go on: %s", e->text);
-		else if (e->class == ERR_CANCELLED || (r == -ETIMEDOUT && pager_done(t->pager)))
+		else if (e->class == ERR_CANCELLED || (r == -ETIMEDOUT && keeper_done(t->memory.keeper)))
 			return 1;
 		else if (e->class != ERR_PEER && r != -ETIMEDOUT)
 			return r;
@@ -873,14 +705,10 @@ static void expect_breaks(struct target *t)
 		say(t, "a source that is lost can not come again: %s", e.text);
 }
 
-static int run_drain(void *ctx, struct err *e)
+/* What broke the link broke the drain with @r and @e. */
+static int drain_again(struct target *t, int r, struct err *e)
 {
-	struct target *t = ctx;
-	int r;
-
-	expect_breaks(t);
-	r = drain(t, e);
-	while (r < 0 && is_link_lost(t, e)) {
+	while (r < 0 && e->class == ERR_PEER) {
 		r = await_source(t, e);
 		if (r == 0)
 			r = drain(t, e);
@@ -889,6 +717,14 @@ static int run_drain(void *ctx, struct err *e)
 		return r;
 	/* It has ended, or has everything. */
 	return journal_step(&t->journal, "drained", e);
+}
+
+static int run_drain(void *ctx, struct err *e)
+{
+	struct target *t = ctx;
+
+	expect_breaks(t);
+	return drain_again(t, drain(t, e), e);
 }
 
 static int run_bye(void *ctx, struct err *e)
@@ -901,7 +737,8 @@ static int run_bye(void *ctx, struct err *e)
 		send_control(t, MSG_BYE, NULL, NULL);
 	say(t, t->over ? "done" : "done, but the source did not say good-bye");
 	waiter_remove(&t->waiter, t->timer);
-	waiter_remove(&t->waiter, transport_fd(t->control.transport));
+	if (t->control.transport)
+		waiter_remove(&t->waiter, transport_fd(t->control.transport));
 	waiter_remove(&t->waiter, t->entrance.door.listener);
 	entrance_close(&t->entrance);
 	return arrival_announce(&t->arrival, e);
@@ -926,37 +763,14 @@ static bool is_revocable(const void *ctx)
 	return !((const struct target *)ctx)->owner;
 }
 
-/* The container runs here and lacks pages that only the source has. As long as this process keeps
- * the descriptors that CRIU gave it, who touches such a page waits. */
-static void hold_on(struct target *t)
-{
-	struct container c;
-	int pidfd;
-
-	if (runc_state(t->container, &c, NULL) < 0 || c.pid == 0)
-		return;
-	pidfd = (int)syscall(SYS_pidfd_open, c.pid, 0);
-	if (pidfd < 0)
-		return;
-	say(t, "some of its memory is still on the source: processes that touch it wait");
-	fd_wait(pidfd, POLLIN, DEADLINE_NEVER);
-	close(pidfd);
-	journal_step(&t->journal, "drained", NULL);
-}
-
 /* Threads first, then what they use. */
 static void target_done(struct target *t)
 {
-	for (size_t i = 0; i < SENDER_STREAMS_MAX; i++)
-		receiver_free(t->receivers[i]);
-	server_free(t->server);
+	memory_in_done(&t->memory);
 	cgroup_warm_stop(&t->warmer);
-	channel_done(&t->urgent);
 	channel_done(&t->control);
 	restore_done(&t->restore);
-	pager_free(t->pager);
 	entrance_done(&t->entrance);
-	fd_close(&t->lost);
 	fd_close(&t->container_pidfd);
 	oci_config_done(&t->config);
 	signals_done(&t->signals);
@@ -975,6 +789,48 @@ static int run_all(struct target *t, struct err *e)
 	return r < 0 ? r : stages_walk(stages, COUNT(stages), t, is_revocable, e);
 }
 
+/* What a copy of this has of descriptors, threads and connections was its process's. */
+static void shed(struct target *t)
+{
+	unlink(t->entrance.door.path);
+	t->entrance.door = DOOR_INIT;
+	t->entrance.n_holds = 0;
+	t->control.transport = NULL;
+	t->waiter = WAITER_INIT;
+	t->signals = (struct signals){.fd = -1};
+	arrival_renew(&t->arrival);
+}
+
+/* In a new process, which the keeper has forked from a copy of this one that it got when it started:
+ * the source comes again to this one. */
+static int replace(void *ctx, struct keeper *k)
+{
+	struct target *t = ctx;
+	struct err e = ERR_INIT;
+	int r;
+
+	shed(t);
+	t->owner = t->signals.ignore = true;
+	t->journal.pid = keeper_pid(k);
+	r = memory_in_join(&t->memory, k, &t->waiter, &e);
+	if (r == 0)
+		r = signals_watch(&t->signals, &t->waiter, &e);
+	if (r == 0)
+		r = start_timer(t, &e);
+	if (r == 0)
+		r = arrival_go_on(&t->arrival, &t->waiter, &e);
+	if (r == 0) {
+		expect_breaks(t);
+		r = drain_again(t, err_set(&e, ERR_PEER, ECONNRESET, "its process was killed"), &e);
+	}
+	if (r == 0)
+		r = run_bye(t, &e);
+	if (r < 0)
+		say(t, "failed: %s", e.text);
+	target_done(t);
+	return r < 0;
+}
+
 int target_run(struct transport *transport, const struct identity *self, struct err *e)
 {
 	struct target *t = calloc(1, sizeof(*t));
@@ -990,15 +846,13 @@ int target_run(struct transport *transport, const struct identity *self, struct 
 	t->warmer = CGROUP_WARMER_INIT;
 	t->guard = GUARD_INIT;
 	t->arrival = ARRIVAL_INIT;
-	t->signals.fd = t->timer = t->lost = t->container_pidfd = -1;
+	t->signals.fd = t->timer = t->container_pidfd = -1;
 	channel_init(&t->control, transport, CHANNEL_CONTROL, false);
 	r = entrance_init(&t->entrance, transport, self, e);
 	if (r == 0)
 		r = run_all(t, e);
 	if (r < 0)
 		say(t, "failed: %s", e->text);
-	if (r < 0 && t->owner)
-		hold_on(t);
 	target_done(t);
 	return r;
 }

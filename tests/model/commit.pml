@@ -362,13 +362,13 @@ drains:
 waits:
 end_waits:	if
 		:: atomic { t_came -> connect_anew(); t_came = false }; goto drains // run_drain: comes again
-		:: t_all -> t_journal = drained; goto ended     // run_drain: journal drained
+		:: t_all -> t_journal = drained; goto ended     // drain_again: journal drained
 		fi;
 failed:
 		if
 		:: own ->                                       // is_revocable: if not owner
-			/* It holds the memory until the container ends; that isn't modelled. */
-			// hold_on: journal drained
+			/* The keeper holds the memory until the container ends; that isn't modelled. */
+			// over: journal drained
 end_holding:            false
 		:: else
 		fi;

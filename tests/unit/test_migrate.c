@@ -227,48 +227,58 @@ static void images_out_of_order_or_too_large_are_refused(void **state)
 
 /* --- pages ------------------------------------------------------------------------------------ */
 
-static void pages_go_through_a_receiver_into_the_pager(void **state)
+static struct keeper *start_keeper(void)
 {
-	_cleanup_ranges_ struct ranges lazy = RANGES_INIT;
+	struct keeper_config c = {.max_bytes = 64 << 20};
+	struct keeper *k;
+	struct err e = ERR_INIT;
+
+	assert_int_equal(keeper_start(&c, &k, &e), 0);
+	return k;
+}
+
+static void pages_go_through_a_receiver_to_the_keeper(void **state)
+{
 	static uint8_t pages[PAGES_TO_BYTES(4)];
+	struct keeper *k = start_keeper();
+	struct pager_stats stats;
 	struct receiver *r;
 	struct page_sink sink;
-	struct pager *pager;
 	struct ends p;
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(pager_new(64 << 20, &pager, &e), 0);
-	ranges_add(&lazy, 0x100000, 0x100000 + PAGES_TO_BYTES(8));
-	assert_int_equal(pager_expect(pager, 1, &lazy), 0);
 	connect_ends(&p, CHANNEL_BULK);
-	assert_int_equal(receiver_start(&p.target, pager, &r, &e), 0);
+	assert_int_equal(receiver_start(&p.target, keeper_stream_line(k, 0), &r, &e), 0);
 	sink = bulk_sink(&p.source);
 	memset(pages, 3, sizeof(pages));
 	assert_int_equal(sink.pages(sink.ctx, 1, 0x100000, 4, CODEC_RAW, pages, sizeof(pages), &e), 0);
 	assert_int_equal(sink.zeros(sink.ctx, 1, 0x104000, 4, &e), 0);
+	assert_int_equal(sink.pages(sink.ctx, 2, 0x100000, 4, CODEC_RAW, pages, sizeof(pages), &e), 0);
+	assert_int_equal(sink.forget(sink.ctx, 2, 0x100000, 4, &e), 0);
 	assert_int_equal(sink.end(sink.ctx, 8, sizeof(pages), &e), 0);
 	assert_int_equal(fd_wait(receiver_event_fd(r), POLLIN, SOON), 0);
 	assert_int_equal(receiver_result(r, &e), 0);
 	assert_true(receiver_finished(r));
-	assert_true(pager_has_all(pager));
+	assert_int_equal(keeper_stats(k, &stats), 0);
+	assert_int_equal(stats.store_peak, 4 << 20);
+	assert_int_equal(stats.store_used, 2 << 20);
 	receiver_free(r);
 	channel_done(&p.source);
-	pager_free(pager);
+	keeper_free(k);
 }
 
 static void pages_that_are_none_end_a_receiver(void **state)
 {
+	struct keeper *k = start_keeper();
 	struct receiver *r;
 	struct page_sink sink;
-	struct pager *pager;
 	struct ends p;
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(pager_new(64 << 20, &pager, &e), 0);
 	connect_ends(&p, CHANNEL_BULK);
-	assert_int_equal(receiver_start(&p.target, pager, &r, &e), 0);
+	assert_int_equal(receiver_start(&p.target, keeper_stream_line(k, 0), &r, &e), 0);
 	sink = bulk_sink(&p.source);
 	assert_int_equal(sink.pages(sink.ctx, 1, 0x100000, 4, CODEC_ZSTD, "junk", 4, &e), 0);
 	assert_int_equal(fd_wait(receiver_event_fd(r), POLLIN, SOON), 0);
@@ -277,7 +287,7 @@ static void pages_that_are_none_end_a_receiver(void **state)
 	assert_false(receiver_finished(r));
 	receiver_free(r);
 	channel_done(&p.source);
-	pager_free(pager);
+	keeper_free(k);
 }
 
 static void faults_are_answered_with_the_page(void **state)
@@ -351,7 +361,7 @@ int main(void)
 		cmocka_unit_test(others_are_dealt_with_while_waiting),
 		cmocka_unit_test(images_arrive_whole),
 		cmocka_unit_test(images_out_of_order_or_too_large_are_refused),
-		cmocka_unit_test(pages_go_through_a_receiver_into_the_pager),
+		cmocka_unit_test(pages_go_through_a_receiver_to_the_keeper),
 		cmocka_unit_test(pages_that_are_none_end_a_receiver),
 		cmocka_unit_test(faults_are_answered_with_the_page),
 		cmocka_unit_test(a_manifest_reads_back),

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "base/err.h"
+#include "mem/keeper.h"
+#include "mem/sender.h"
+#include "migrate/asker.h"
+#include "migrate/bulk.h"
+#include "migrate/wait.h"
+
+#include <stdbool.h>
+
+/*
+ * The memory that comes to the target: the channels that bring it, with a thread each, and the keeper
+ * that gets it. What fails among them ends every wait with the waiter.
+ */
+
+struct memory_in {
+	struct keeper *keeper; /* owned */
+	struct receiver *receivers[SENDER_STREAMS_MAX]; /* owned */
+	struct asker *asker; /* owned */
+	unsigned streams;
+	bool hurried; /* processes may wait for what comes */
+	struct waiter *waiter; /* borrowed */
+	void (*on_cut)(void *ctx); /* the source stands still; NULL: nobody cares any more */
+	void *ctx;
+};
+
+#define MEMORY_IN_INIT ((struct memory_in){.keeper = NULL})
+
+/* Starts the keeper: the caller has one thread. */
+int memory_in_start(struct memory_in *m, const struct keeper_config *c, unsigned streams,
+	struct waiter *w, struct err *e);
+
+/* The same for a worker that takes another's place, after the commit. */
+int memory_in_join(struct memory_in *m, struct keeper *k, struct waiter *w, struct err *e);
+
+/* An urgent or a bulk channel; takes over @c, also on failure. */
+int memory_in_add(struct memory_in *m, struct channel *c, const struct msg_hello *hello, struct err *e);
+
+/* Until all that was copied from the running container is here, and what is stale of it gone. */
+int memory_in_wait_cuts(struct memory_in *m, struct err *e);
+
+/* Names to the keeper what the images in @dir say that there is. */
+int memory_in_expect(struct memory_in *m, const char *dir, struct err *e);
+
+/* All is restored: pages may be installed; while CRIU wants the processor to end. */
+int memory_in_open(struct memory_in *m, struct err *e);
+
+/* The container may run here from now on: processes may wait for what comes. */
+int memory_in_own(struct memory_in *m, struct err *e);
+
+/* Until everything is installed. */
+int memory_in_wait_all(struct memory_in *m, struct err *e);
+
+struct pager_stats memory_in_stats(struct memory_in *m);
+
+/* Ends the channels and their threads, as often as the link breaks: others may be added. */
+void memory_in_part(struct memory_in *m);
+
+/* What is waited for is asked for anew, after the last ones to be asked were lost. */
+int memory_in_ask_again(struct memory_in *m, struct err *e);
+
+/* The threads end first, then the keeper or not: see keeper_own(). */
+void memory_in_done(struct memory_in *m);
