@@ -17,7 +17,8 @@ static const struct meaning {
 		"'godwit recover' deletes what is left here"},
 	{"source", "", "moves away", "interrupted before the hand-over: it belongs here"},
 	{"target", "owner", "runs here, and lacks memory that is on the other host",
-		"in doubt: it was handed over to this host, and what held its memory is gone"},
+		"in doubt: it was handed over to this host, and its memory's keeper is gone: what is "
+		"missing will not come"},
 	{"target", "drained", "runs here", "runs here with all its memory; the other host has not said "
 		"good-bye"},
 	{"target", "", "comes here", "interrupted before the hand-over: it belongs to the other host"},

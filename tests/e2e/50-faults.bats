@@ -68,6 +68,15 @@ rootfs_digest() {
 	[ "$status" = 4 ]
 }
 
+@test "the keeper is killed while the target restores" {
+	start_migration mem --mode stop
+	wait_phase send
+	at tuebingen pkill -9 -x godwit-keeper
+	end_migration
+	[ "$status" = 4 ]
+	assert_says "the keeper of the container's memory was killed"
+}
+
 @test "runc is killed on the target while it restores" {
 	start_migration mem --mode stop
 	wait_phase send

@@ -51,8 +51,9 @@ agent_memory() {
 }
 
 # The target's process announces the address for a second after the source's command has ended.
+# A keeper, its anchor and a guard end after the process that they belong to.
 no_handlers() {
-	[ "$(at "$1" pgrep -c -x godwit)" = 1 ]
+	[ "$(at "$1" pgrep -c '^godwit')" = 1 ]
 }
 
 save_state() {
