@@ -7,11 +7,17 @@
 /* A tenth of the weight of others (sched_prio_to_weight in the kernel): enough to go on when the
  * processors are busy, too little to be in the way. */
 #define GIVES_WAY 10
+#define COMES_FIRST (-15)
 
 static void apply(pid_t tid, bool gives_way)
 {
 	/* Not allowed to is no reason to fail: it only takes longer. */
 	setpriority(PRIO_PROCESS, (id_t)tid, gives_way ? GIVES_WAY : 0);
+}
+
+void thread_come_first(void)
+{
+	setpriority(PRIO_PROCESS, (id_t)gettid(), COMES_FIRST);
 }
 
 void thread_priority_begin(struct thread_priority *p)

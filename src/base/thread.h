@@ -24,6 +24,9 @@ static inline void thread_breathe(void)
 	sched_yield();
 }
 
+/* For a thread that does little and that others wait for: when it has something to do, it is run. */
+void thread_come_first(void);
+
 /* Called by the thread itself when it starts. */
 void thread_priority_begin(struct thread_priority *p);
 

@@ -21,7 +21,7 @@
 #define LOOK_MS 200 /* nothing tells that a userfaultfd's process has ended */
 
 struct anchor_state {
-	atomic_bool owned, over;
+	atomic_bool owned;
 };
 
 /* Closes all but the standard ones and userfaultfds of processes that live; how many those are. */
@@ -49,17 +49,13 @@ static size_t close_dead(void)
 __attribute__((noreturn)) static void anchor_main(struct anchor *a)
 {
 	const struct keeper_config *c = &a->config;
-	bool owned;
 
 	prctl(PR_SET_NAME, "godwit-anchor");
 	fd_wait(a->keeper, POLLIN, DEADLINE_NEVER);
-	owned = atomic_load(&a->state->owned) && !atomic_load(&a->state->over);
-	if (close_dead() > 0 && owned && c->lost)
+	if (close_dead() > 0 && atomic_load(&a->state->owned) && c->lost)
 		c->lost(c->ctx);
 	while (close_dead() > 0)
 		poll(NULL, 0, LOOK_MS);
-	if (owned && c->over)
-		c->over(c->ctx);
 	_exit(0);
 }
 
@@ -87,10 +83,4 @@ int anchor_start(struct anchor *a, const struct keeper_config *c, struct err *e)
 void anchor_own(struct anchor *a)
 {
 	atomic_store(&a->state->owned, true);
-}
-
-void anchor_weigh(struct anchor *a)
-{
-	if (a->state)
-		atomic_store(&a->state->over, true);
 }

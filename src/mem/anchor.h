@@ -29,6 +29,3 @@ int anchor_cast(struct anchor *a);
 
 /* The container may run here from now on. */
 void anchor_own(struct anchor *a);
-
-/* The keeper ends well. */
-void anchor_weigh(struct anchor *a);

@@ -30,16 +30,17 @@
 struct keeper;
 struct keeper_line;
 
-/* The functions may be NULL; all but replace() are called in the keeper, or its anchor. */
+/* The functions may be NULL; replace() is called in a new process, lost() in the anchor, the others in
+ * the keeper. */
 struct keeper_config {
 	uint64_t max_bytes; /* of the store */
 	/* No worker is left, and it goes on. */
 	void (*alone)(void *ctx);
-	/* In a new process: the worker in place of one that has died. Returns its exit code. */
+	/* The worker in place of one that has died. Returns its exit code. */
 	int (*replace)(void *ctx, struct keeper *k);
-	/* The container was this host's, and needs no keeper any more. */
+	/* The container needs no keeper any more, after keeper_own(): it has everything, or has ended. */
 	void (*over)(void *ctx);
-	/* The keeper was killed: what hasn't come will never come. */
+	/* The keeper was killed: who waits does so for ever. */
 	void (*lost)(void *ctx);
 	/* An error that it bears. */
 	void (*complain)(void *ctx, const struct err *e);

@@ -104,11 +104,14 @@ static int expect_some(struct keeper_process *k, const struct keeper_request *q)
 		memcpy(&x, p + i * sizeof(x), sizeof(x));
 		if (x.start % PAGE_BYTES || x.end % PAGE_BYTES || x.start >= x.end ||
 			x.end > ADDRESS_MAX || (l->n > 0 && x.start < l->v[l->n - 1].end))
-			return -EINVAL;
-		r = ranges_add(l, x.start, x.end);
+			r = -EINVAL;
+		else
+			r = ranges_add(l, x.start, x.end);
 	}
 	if (r == 0 && ranges_bytes(&k->expected) / EXPECT_FACTOR > k->config.max_bytes)
 		r = -E2BIG;
+	if (r < 0)
+		ranges_done(&k->expected);
 	return r;
 }
 
@@ -380,7 +383,7 @@ static int on_tick(void *ctx, struct err *e)
 	reap(k);
 	if (k->owned)
 		pager_drop_ended(k->pager);
-	if (needs_worker(k) && !k->has_worker && k->worker == 0 && k->config.replace)
+	if (needs_worker(k) && !pager_done(k->pager) && !k->has_worker && k->worker == 0 && k->config.replace)
 		start_worker(k);
 	return 0;
 }
@@ -435,7 +438,6 @@ void keeper_main(const struct keeper_config *c, struct keeper_link *l)
 		tell(&k, KEEPER_HAS_FAILED, (uint32_t)-r, e.text);
 	server_free(k.server);
 	pager_free(k.pager);
-	anchor_weigh(&k.anchor);
 	if (k.owned && c->over)
 		c->over(c->ctx);
 	_exit(r < 0);

@@ -24,6 +24,7 @@ struct server {
 	struct server_config config;
 	struct server_watch watches[SERVER_WATCHES_MAX];
 	size_t turn; /* the watch after the last one in turn */
+	size_t at[SERVER_WATCHES_MAX], first_uffd; /* in @polled; 0: not there */
 	int wake; /* owned eventfd */
 	atomic_bool stop;
 	bool told; /* done() was called */
@@ -39,8 +40,12 @@ static size_t list_fds(struct server *s)
 	size_t n = 0, n_uffds = pager_fds(s->config.pager, s->uffds, UFFDS_MAX);
 
 	s->polled[n++] = (struct pollfd){.fd = s->wake, .events = POLLIN};
-	for (size_t i = 0; i < SERVER_WATCHES_MAX; i++)
-		s->polled[n++] = (struct pollfd){.fd = s->watches[i].fd, .events = POLLIN};
+	for (size_t i = 0; i < SERVER_WATCHES_MAX; i++) {
+		s->at[i] = s->watches[i].fd >= 0 ? n : 0;
+		if (s->at[i] > 0)
+			s->polled[n++] = (struct pollfd){.fd = s->watches[i].fd, .events = POLLIN};
+	}
+	s->first_uffd = n;
 	for (size_t i = 0; i < n_uffds; i++)
 		s->polled[n++] = (struct pollfd){.fd = s->uffds[i], .events = POLLIN};
 	return n;
@@ -59,7 +64,7 @@ static int serve_faults(struct server *s, size_t n, struct err *e)
 {
 	struct pager_wish wishes[WISHES_MAX];
 
-	for (size_t i = 1 + SERVER_WATCHES_MAX; i < n; i++) {
+	for (size_t i = s->first_uffd; i < n; i++) {
 		int k;
 
 		if (!s->polled[i].revents)
@@ -86,7 +91,7 @@ static int serve_watch(struct server *s, size_t i, struct err *e)
 
 static bool is_ready(const struct server *s, size_t i)
 {
-	return s->watches[i].fd >= 0 && s->polled[1 + i].revents;
+	return s->at[i] > 0 && s->watches[i].fd >= 0 && s->polled[s->at[i]].revents;
 }
 
 static int serve_watches(struct server *s, struct err *e)

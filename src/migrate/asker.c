@@ -84,6 +84,7 @@ static void *run(void *arg)
 	uint64_t burst_until = 0;
 	int r;
 
+	thread_come_first();
 	do
 		r = step(a, &burst_until, &e);
 	while (r == 0);

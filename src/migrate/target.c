@@ -819,10 +819,13 @@ static int replace(void *ctx, struct keeper *k)
 		r = start_timer(t, &e);
 	if (r == 0)
 		r = arrival_go_on(&t->arrival, &t->waiter, &e);
-	if (r == 0) {
+	if (r == 0)
 		expect_breaks(t);
+	/* The keeper knows whether there is anything to wait for, and then starts another one. */
+	if (r == 0 && t->container_pidfd < 0)
+		r = err_set(&e, ERR_LOCAL, ESRCH, "the container is not to be found");
+	if (r == 0)
 		r = drain_again(t, err_set(&e, ERR_PEER, ECONNRESET, "its process was killed"), &e);
-	}
 	if (r == 0)
 		r = run_bye(t, &e);
 	if (r < 0)

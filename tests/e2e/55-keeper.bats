@@ -41,24 +41,69 @@ waits_unharmed() {
 	[ "$(at tuebingen runc state mem | jq -r .status)" = running ]
 }
 
-# ends_without_a_trace: of a container that is killed nothing is left.
-ends_without_a_trace() {
-	at tuebingen runc delete -f mem
-	wait_until no_handlers tuebingen
-	[ -z "$(at tuebingen ls /var/lib/godwit/journal)" ]
+same_but_for_the_source() {
 	diff -U0 "$BATS_TEST_TMPDIR/tuebingen" <(host_state tuebingen && agent_descriptors tuebingen)
+}
+
+# comes_again: the source finds the worker that has taken the other's place.
+comes_again() {
+	end_migration
+	[ "$status" = 0 ]
+	assert_says "the link is back"
+	lab workload check tuebingen mem
+	wait_until verifies_all
+	lab link tuebingen --clear
+	migrate tuebingen strasbourg mem --mode stop
+	[ "$status" = 0 ]
+	same_state
+}
+
+# Every page has been verified since the move, which takes four seconds.
+verifies_all() {
+	local now
+	now=$(lab workload check tuebingen mem | sed -n 's/^ok \([0-9]*\) .*/\1/p')
+	: "${passes:=$now}"
+	[ "$now" -ge $((passes + 2)) ]
+}
+
+kill_worker() {
+	at tuebingen pkill -9 -n -x godwit
+}
+
+# The one that the keeper has started.
+kill_next_worker() {
+	# shellcheck disable=SC2016  # expands there
+	at tuebingen sh -c 'pkill -9 -x godwit -P "$(pgrep -x godwit-keeper)"'
 }
 
 @test "the target's process" {
 	drain_starts
-	at tuebingen pkill -9 -n -x godwit
+	kill_worker
+	comes_again
+}
+
+@test "the target's process, again and again" {
+	drain_starts
+	kill_worker
+	wait_until kill_next_worker
+	wait_until kill_next_worker
+	comes_again
+}
+
+@test "the target's process, and the source's" {
+	drain_starts
+	kill_worker
+	at strasbourg pkill -9 -n -x godwit
 	end_migration
 	[ "$status" != 0 ]
 	waits_unharmed
 	at tuebingen pgrep -x godwit-keeper
 	run at tuebingen godwit status
 	assert_says "runs here, and lacks memory"
-	ends_without_a_trace
+	at tuebingen runc delete -f mem
+	wait_until no_handlers tuebingen
+	at tuebingen sh -c 'rm /var/lib/godwit/journal/*.target'
+	same_but_for_the_source
 }
 
 @test "the keeper" {
@@ -71,5 +116,8 @@ ends_without_a_trace() {
 	assert_says "will not come"
 	run at tuebingen tail -n 5 /var/log/godwit-agent.log
 	assert_says "its keeper was killed"
-	ends_without_a_trace
+	at tuebingen runc delete -f mem
+	wait_until no_handlers tuebingen
+	at tuebingen sh -c 'rm /var/lib/godwit/journal/*.target'
+	same_but_for_the_source
 }
