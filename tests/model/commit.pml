@@ -361,13 +361,15 @@ drains:
 		goto ended;
 waits:
 end_waits:	if
-		:: atomic { t_came -> connect_anew(); t_came = false }; goto drains // run_drain: comes again
+		:: atomic { t_came -> connect_anew(); t_came = false }; goto drains // drain_again: comes again
 		:: t_all -> t_journal = drained; goto ended     // drain_again: journal drained
 		fi;
 failed:
 		if
 		:: own ->                                       // is_revocable: if not owner
-			/* The keeper holds the memory until the container ends; that isn't modelled. */
+			/* The keeper holds the memory, and starts another process until all of it is
+			 * there or the container ends; that isn't modelled. */
+			// replace: open door
 			// over: journal drained
 end_holding:            false
 		:: else
