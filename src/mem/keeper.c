@@ -226,7 +226,7 @@ int keeper_expect(struct keeper *k, uint32_t vpid, const struct ranges *lazy)
 
 		q.pages = (uint32_t)(lazy->n - i < max ? lazy->n - i : max);
 		r = keeper_room(&k->lines[KEEPER_CONTROL], &room);
-		if (r < 0)
+		if (r != 0)
 			return r;
 		memcpy(room, lazy->v + i, q.pages * sizeof(lazy->v[0]));
 		r = ask(k, &q, NULL, 0);

@@ -175,7 +175,7 @@ static int take_pages(struct keeper_line *l, const struct msg_pages *m, struct e
 	void *room;
 	int r = keeper_room(l, &room);
 
-	if (r < 0)
+	if (r != 0)
 		return r;
 	r = codec_decode(m->encoding, m->data.p, m->data.len, room, PAGES_TO_BYTES(m->pages));
 	if (r < 0)

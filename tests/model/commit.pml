@@ -191,8 +191,8 @@ inline recover_source(said, got)
 		s_frozen = false;                               // recover_source: thaw
 		forget_source()
 	fi;
-	s_sends = false;
-	s_claimed = false
+	/* Of no use any more, and so no reason for states of its own. */
+	atomic { s_sends = false; said = undecided; got = PREPARE; s_claimed = false }
 }
 
 /* --- source.c --------------------------------------------------------------------------------- */
@@ -240,7 +240,7 @@ told:
 		s_journal = drained;                            // drain: journal drained
 #endif
 		if
-		:: said == done -> bye_when_asked()
+		:: said == done -> bye_when_asked(); said = undecided
 		:: else ->
 			send(to_target, cut_to_target, BYE);    // drain: send BYE
 			wait(to_source, BYE, asks)              // drain: wait BYE
@@ -262,14 +262,14 @@ failed:
 		fi;
 		goto undoes;
 asks:
-		s_sends = false;
+		atomic { s_sends = false; got = PREPARE; said = undecided };
 		ask(said);                                      // ask_who_owns: ask
 		if
 		:: said == unknown && own == UNKNOWN -> own = HERE // ask_who_owns: owner HERE
 		:: said == draining && t_door && !t_dead ->
 			t_came = true;
 			if
-			:: atomic { !t_came -> own = THERE; told_running = true; s_sends = true } // ask_who_owns: owner THERE
+			:: atomic { !t_came -> own = THERE; told_running = true; s_sends = true; said = undecided } // ask_who_owns: owner THERE
 			:: goto asks
 			fi;
 			goto drains
@@ -361,14 +361,16 @@ drains:
 		goto ended;
 waits:
 end_waits:	if
-		:: atomic { t_came -> connect_anew(); t_came = false }; goto drains // run_drain: comes again
-		:: t_all -> t_journal = drained; goto ended     // run_drain: journal drained
+		:: atomic { t_came -> connect_anew(); t_came = false }; goto drains // drain_again: comes again
+		:: t_all -> t_journal = drained; goto ended     // drain_again: journal drained
 		fi;
 failed:
 		if
 		:: own ->                                       // is_revocable: if not owner
-			/* It holds the memory until the container ends; that isn't modelled. */
-			// hold_on: journal drained
+			/* The keeper holds the memory, and starts another process until all of it is
+			 * there or the container ends; that isn't modelled. */
+			// replace: open door
+			// over: journal drained
 end_holding:            false
 		:: else
 		fi;
@@ -400,7 +402,7 @@ end:
 active proctype SourceGuard()
 {
 	mtype:answer said = undecided;
-	mtype:msg got;
+	mtype:msg got = PREPARE;
 
 	if
 	:: s_guarded && s_dead -> recover_source(said, got)
@@ -420,7 +422,7 @@ active proctype TargetGuard()
 active proctype Recover()
 {
 	mtype:answer said = undecided;
-	mtype:msg got;
+	mtype:msg got = PREPARE;
 
 end:
 	do

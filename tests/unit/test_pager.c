@@ -168,14 +168,20 @@ static void wait_done(struct scene *s)
 	assert_int_equal(pager_stats(s->pager).store_used, 0);
 }
 
+static void stop(struct scene *s)
+{
+	if (!s->server)
+		return;
+	server_stop(s->server);
+	pthread_join(s->thread, NULL);
+	server_free(s->server);
+	s->server = NULL;
+	fd_close(&s->done);
+}
+
 static void tear_down(struct scene *s)
 {
-	if (s->server) {
-		server_stop(s->server);
-		pthread_join(s->thread, NULL);
-		fd_close(&s->done);
-	}
-	server_free(s->server);
+	stop(s);
 	pager_free(s->pager);
 	munmap(s->mem, PAGES_TO_BYTES(s->pages));
 }
@@ -363,7 +369,7 @@ static void what_is_waited_for_is_asked_for_anew(void **state)
 	pthread_create(&t, NULL, touch_first, &s);
 	while (pager_stats(s.pager).urgent == 0)
 		usleep(1000);
-	server_free(s.server);
+	stop(&s);
 	assert_int_equal(s.asked[0], 1);
 	assert_int_equal(pager_wishes(s.pager, wishes, 8), 1);
 	assert_int_equal(wishes[0].vpid, VPID);
