@@ -249,7 +249,7 @@ int keeper_add_view(struct keeper *k, uint32_t vpid, int uffd, struct err *e)
 	if (r == -ENOENT)
 		return err_set(e, ERR_LOCAL, ENOENT,
 			"CRIU asks for the memory of process %u, whose pagemap did not come", vpid);
-	return r < 0 ? err_sys(e, -r, "view of process %u", vpid) : 0;
+	return r < 0 ? keeper_error(r, "memory of a process", e) : 0;
 }
 
 int keeper_open(struct keeper *k)
@@ -311,6 +311,13 @@ int keeper_event_fd(const struct keeper *k)
 	return k->link.events[0];
 }
 
+int keeper_error(int r, const char *what, struct err *e)
+{
+	if (r == -EPIPE)
+		return err_set(e, ERR_LOCAL, EPIPE, "the keeper of the container's memory was killed");
+	return err_sys(e, -r, "%s", what);
+}
+
 int keeper_event(struct keeper *k, struct err *e)
 {
 	struct keeper_event v;
@@ -319,7 +326,7 @@ int keeper_event(struct keeper *k, struct err *e)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return 0;
 	if (n != sizeof(v))
-		return err_set(e, ERR_LOCAL, EPIPE, "the keeper of the container's memory was killed");
+		return keeper_error(-EPIPE, "", e);
 	if (v.kind == KEEPER_IS_UP)
 		k->pid = (pid_t)v.number;
 	if (v.kind == KEEPER_IS_DONE)

@@ -80,6 +80,9 @@ int keeper_event_fd(const struct keeper *k);
 /* 1: every page is installed; 0: nothing; negative: it has failed or was killed. */
 int keeper_event(struct keeper *k, struct err *e);
 
+/* Says of what an error @r of these functions came: -EPIPE is the keeper's end. Returns -errno. */
+int keeper_error(int r, const char *what, struct err *e);
+
 /* Everything is installed, as far as keeper_event() has been told. */
 bool keeper_done(const struct keeper *k);
 

@@ -37,7 +37,7 @@ static int pass_wishes(struct asker *a, struct err *e)
 		if (r < 0)
 			return r;
 	}
-	return r < 0 ? err_sys(e, -r, "wishes of the keeper") : 0;
+	return r < 0 ? keeper_error(r, "wishes of the keeper", e) : 0;
 }
 
 static int pass_answers(struct asker *a, struct err *e)

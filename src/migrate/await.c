@@ -95,7 +95,7 @@ static int tell_all(struct list *l, struct keeper *k, struct err *e)
 
 		r = keeper_lacking(k, vpid, &vpid, &lacks);
 		if (r < 0)
-			return err_sys(e, -r, "list of what is lacking");
+			return keeper_error(r, "list of what is lacking", e);
 		for (size_t i = 0; r == 1 && i < lacks.n; i++)
 			if (add_range(l, vpid, lacks.v[i], e) < 0)
 				return -e->code;

@@ -204,7 +204,7 @@ int bulk_take(struct keeper_line *l, const struct msg *m, struct err *e)
 {
 	int r = hand_over(l, m, e);
 
-	return r < 0 && !err_is_set(e) ? err_sys(e, -r, "keeping pages") : r;
+	return r < 0 && !err_is_set(e) ? keeper_error(r, "keeping pages", e) : r;
 }
 
 struct receiver {
@@ -218,7 +218,7 @@ static int flush(struct receiver *r, struct err *e)
 {
 	int done = keeper_flush(r->line);
 
-	return done < 0 ? err_sys(e, -done, "keeping pages") : 0;
+	return done < 0 ? keeper_error(done, "keeping pages", e) : 0;
 }
 
 static int receiver_take(void *owner, const struct msg *m, struct err *e)

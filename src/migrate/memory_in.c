@@ -121,11 +121,11 @@ int memory_in_expect(struct memory_in *m, const char *dir, struct err *e)
 		r = images_lazy_pages(dir, vpids[i], &lazy, e);
 		kept = r == 0 ? keeper_expect(m->keeper, vpids[i], &lazy) : 0;
 		if (kept < 0)
-			r = err_sys(e, -kept, "pages of process %u", vpids[i]);
+			r = keeper_error(kept, "pages that are to come", e);
 	}
 	free(vpids);
 	if (r == 0 && (r = keeper_drop_others(m->keeper)) < 0)
-		err_sys(e, -r, "pages of processes that have ended");
+		keeper_error(r, "pages of processes that have ended", e);
 	return r;
 }
 
@@ -135,7 +135,7 @@ int memory_in_open(struct memory_in *m, struct err *e)
 
 	if (r == 0)
 		r = keeper_open(m->keeper);
-	return r < 0 ? err_sys(e, -r, "opening the container's memory") : 0;
+	return r < 0 ? keeper_error(r, "opening the container's memory", e) : 0;
 }
 
 int memory_in_own(struct memory_in *m, struct err *e)
@@ -147,7 +147,7 @@ int memory_in_own(struct memory_in *m, struct err *e)
 	m->hurried = true;
 	for (unsigned i = 0; i < m->streams; i++)
 		receiver_hurry(m->receivers[i]);
-	return r < 0 ? err_sys(e, -r, "handing the container to its keeper") : 0;
+	return r < 0 ? keeper_error(r, "handing the container to its keeper", e) : 0;
 }
 
 int memory_in_wait_all(struct memory_in *m, struct err *e)
@@ -195,7 +195,7 @@ int memory_in_ask_again(struct memory_in *m, struct err *e)
 {
 	int r = keeper_ask_again(m->keeper);
 
-	return r < 0 ? err_sys(e, -r, "asking for pages again") : 0;
+	return r < 0 ? keeper_error(r, "asking for pages again", e) : 0;
 }
 
 void memory_in_done(struct memory_in *m)

@@ -51,9 +51,9 @@ mend() {
 
 settled() {
 	checker_verifies tuebingen
-	[ "$(at strasbourg runc list -q)" = "" ]
 	wait_until no_journal strasbourg
 	wait_until no_journal tuebingen
+	[ "$(at strasbourg runc list -q)" = "" ]
 }
 
 settled_and_well() {

@@ -25,7 +25,7 @@ restart_tunnel() {
 	wait_until at strasbourg sh -c '! pgrep -x openvpn'
 	sleep "$1"
 	at strasbourg openvpn --config /etc/openvpn/godwit.conf --daemon \
-		--log /var/log/openvpn.log --writepid /run/openvpn.pid
+		--log /var/log/openvpn.log --writepid /run/openvpn.pid 3>&-
 	wait_until_longer at strasbourg ping -c 1 -W 1 10.10.0.2
 }
 

@@ -102,7 +102,7 @@ kill_next_worker() {
 	assert_says "runs here, and lacks memory"
 	at tuebingen runc delete -f mem
 	wait_until no_handlers tuebingen
-	at tuebingen sh -c 'rm /var/lib/godwit/journal/*.target'
+	at tuebingen sh -c 'rm -f /var/lib/godwit/journal/*.target'
 	same_but_for_the_source
 }
 
@@ -118,6 +118,6 @@ kill_next_worker() {
 	assert_says "its keeper was killed"
 	at tuebingen runc delete -f mem
 	wait_until no_handlers tuebingen
-	at tuebingen sh -c 'rm /var/lib/godwit/journal/*.target'
+	at tuebingen sh -c 'rm -f /var/lib/godwit/journal/*.target'
 	same_but_for_the_source
 }

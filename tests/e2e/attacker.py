@@ -447,7 +447,7 @@ def same_channel_twice():
 
 
 def ended_token():
-    link, _, _ = complete(prepared())
+    link, *others = complete(prepared())
     link.send(frame("COMMIT")).aborted("COMMIT among the images")
     for _ in range(10):
         s = connect(link.token)
@@ -463,7 +463,7 @@ CORE = b"\x19\x43\x56\x54\x47\x38\x05\x55"
 
 
 def images(frames, text):
-    link, _, _ = complete(prepared())
+    link, *others = complete(prepared())
     return link.send(*frames).aborted(text)
 
 
@@ -550,7 +550,7 @@ def endless_zeros():
             bulk.send(frame("ZEROS", u32(1 + n % 1000), u32(1 << 20), u64(n << 32)))
     except (ConnectionError, ssl.SSLError, TimeoutError):
         pass
-    return link.aborted("storing pages")
+    return link.aborted("keeping pages")
 
 
 def fault_by_the_source():
