@@ -102,10 +102,6 @@ silent_in() {
 	silent_in post
 }
 
-@test "silent, in mode hybrid" {
-	silent_in hybrid
-}
-
 @test "silent and reset at the same time" {
 	start_drain post
 	silence

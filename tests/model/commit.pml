@@ -278,7 +278,7 @@ asks:
 			goto told
 		:: said != unknown -> goto asks
 		:: s_journal == drained -> goto deletes         /* it can't be told good-bye */
-		:: goto ended                                   /* gives up */
+		:: goto undoes                                  /* gives up */
 		fi;
 undoes:
 		if
@@ -348,6 +348,7 @@ drains:
 		if
 		:: t_all || s_sends -> t_all = true
 		:: goto waits
+		:: goto failed                                  /* an error of this host */
 		fi;
 #ifndef MUTATION_FORGETS_DRAINED
 		t_journal = drained;                            // drain: journal drained
