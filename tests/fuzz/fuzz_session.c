@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "mem/pager.h"
+#include "mem/keeper.h"
 #include "migrate/bulk.h"
 #include "migrate/images.h"
 #include "wire/channel.h"
@@ -80,26 +80,37 @@ static void take_images(struct channel *c)
 	images_in_done(&in);
 }
 
-/* The target's urgent and bulk channels. */
+static void ignore(void *ctx)
+{
+	(void)ctx;
+}
+
+static void ignore_error(void *ctx, const struct err *e)
+{
+	(void)ctx;
+	(void)e;
+}
+
+/* The target's urgent and bulk channels, with a keeper of their own. */
 static void take_pages(struct channel *c)
 {
-	static uint8_t room[MSG_DATA_MAX];
+	const struct keeper_config config = {
+		.max_bytes = STORE_BYTES, .alone = ignore, .over = ignore, .lost = ignore, .complain = ignore_error};
 	struct err e = ERR_INIT;
+	struct pager_stats stats;
 	struct msg m = MSG_INIT;
-	struct pager *p;
+	struct keeper *k;
 	int r = 0;
 
-	MUST(pager_new(STORE_BYTES, &p, &e) == 0);
+	MUST(keeper_start(&config, &k, &e) == 0);
 	while (r == 0 && channel_recv(c, &m, deadline_in_ms(1000), &e) == 0) {
 		MUST(msg_allowed(m.type, c->kind, !c->is_source));
-		if (m.type == MSG_CUT)
-			pager_drop_others(p);
-		else
-			r = bulk_take(p, &m, room, &e);
+		r = m.type == MSG_CUT ? keeper_drop_others(k) : bulk_take(keeper_stream_line(k, 0), &m, &e);
 		msg_done(&m);
 	}
-	MUST(pager_stats(p).store_peak <= STORE_BYTES);
-	pager_free(p);
+	keeper_flush(keeper_stream_line(k, 0));
+	MUST(keeper_stats(k, &stats) == 0 && stats.store_peak <= STORE_BYTES);
+	keeper_free(k);
 }
 
 /* What a source hears. */
