@@ -524,7 +524,7 @@ static void check_bundle(const struct offered *o, struct verdicts *ret)
 		verdict_add(ret, "bundle", CHECK_NO, remedy, "%s: %s", path, strerror(-r));
 		return;
 	}
-	if (len != o->config_len || memcmp(text, o->config_text, len) != 0) {
+	if (!text || len != o->config_len || memcmp(text, o->config_text, len) != 0) {
 		verdict_add(ret, "bundle", CHECK_NO, remedy, "%s differs from the source's", path);
 		return;
 	}

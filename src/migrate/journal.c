@@ -128,10 +128,10 @@ static bool read_entry(const char *name, struct journal_entry *ret)
 
 int journal_find(const uint8_t id[static 16], bool source, struct journal_entry *ret)
 {
-	char name[64], path[128];
+	char text[33], name[64], path[128];
 
-	hex_format(id, 16, name);
-	strcat(name, source ? ".source" : ".target");
+	hex_format(id, 16, text);
+	snprintf(name, sizeof(name), "%s.%s", text, source ? "source" : "target");
 	if (read_entry(name, ret))
 		return 0;
 	snprintf(path, sizeof(path), "%s/%s", JOURNAL_DIR, name);
