@@ -59,7 +59,8 @@ static const struct kind {
 	{"mountpoints-", DECIMAL, ".img", 0x55563928u, false},
 	{"netdev-", DECIMAL, ".img", 0x57373951u, true},
 	{"netlinksk", NONE, ".img", 0x58005614u, false},
-	{"netns-", DECIMAL, ".img", 0x55933752u, true},
+	/* Of a namespace that is named by its path, too; what is in one has images of its own. */
+	{"netns-", DECIMAL, ".img", 0x55933752u, false},
 	{"netns-ct-", DECIMAL, ".img", 0, true},
 	{"netns-exp-", DECIMAL, ".img", 0, true},
 	{"nftables-", DECIMAL, ".img", 0, true},
