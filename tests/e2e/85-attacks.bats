@@ -3,7 +3,7 @@
 
 load helpers
 
-hosts=/run/${GODWIT_LAB:-lab}/hosts
+hosts=/run/${GODWIT_LAB:-godwit-lab}/hosts
 
 # As lab exec does, without its start, which these many tests would spend most of their time on.
 at() {
