@@ -10,7 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SEND_MS 20000
 
 /* Nobody works on it any more. */
 static enum msg_state state_of_dead(const struct journal_entry *j)
@@ -45,7 +44,7 @@ static int take_bye(struct channel *control, const struct journal_entry *j, stru
 	while (r == 0 && (type == MSG_HELD || type == MSG_HELD_END)) {
 		struct msg m;
 
-		r = channel_recv(control, &m, deadline_in_ms(SEND_MS), e);
+		r = channel_recv(control, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 		type = m.type;
 		msg_done(&m);
 	}
@@ -55,7 +54,7 @@ static int take_bye(struct channel *control, const struct journal_entry *j, stru
 		return err_set(e, ERR_PEER, EPROTO, "%s instead of BYE", msg_name(type));
 	if (unlink(j->path) < 0 && errno != ENOENT)
 		return err_sys(e, errno, "removing %s", j->path);
-	return channel_send(control, MSG_BYE, NULL, deadline_in_ms(SEND_MS), e);
+	return channel_send(control, MSG_BYE, NULL, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 }
 
 int answer_ask(struct channel *control, const struct msg_ask *m, const char *key, struct err *e)
@@ -72,7 +71,7 @@ int answer_ask(struct channel *control, const struct msg_ask *m, const char *key
 		a.state = (uint8_t)state_of(&j);
 	if (a.state == STATE_DRAINING && !hex_parse(j.token, a.token, MSG_ID_LEN))
 		return err_set(e, ERR_LOCAL, EBADMSG, "%s has no token", j.path);
-	r = channel_send(control, MSG_STATE, &a, deadline_in_ms(SEND_MS), e);
+	r = channel_send(control, MSG_STATE, &a, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 	if (r == 0 && a.state == STATE_DRAINED)
 		r = take_bye(control, &j, e);
 	return r < 0 ? r : 1;

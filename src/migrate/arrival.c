@@ -49,9 +49,10 @@ int arrival_make_network(struct arrival *a, struct err *e)
 	return home_make(&a->home, e);
 }
 
-static int open_injectors(struct arrival *a)
+/* In its home, in which the thread then is until *@back is closed. */
+static int open_injectors(struct arrival *a, int *back, struct err *e)
 {
-	int r = 0;
+	int r = home_enter(&a->home, back);
 
 	for (size_t i = 0; i < a->reached.n_addresses && r >= 0; i++) {
 		const struct address *to = &a->reached.addresses[i];
@@ -60,7 +61,7 @@ static int open_injectors(struct arrival *a)
 		if (*fd < 0)
 			r = *fd = injector_open(to);
 	}
-	return r < 0 ? r : 0;
+	return r < 0 ? err_sys(e, -r, "sockets for packets") : 0;
 }
 
 int arrival_prepare(struct arrival *a, struct err *e)
@@ -71,11 +72,9 @@ int arrival_prepare(struct arrival *a, struct err *e)
 	a->settled = !has_address(a);
 	if (r < 0 || !has_address(a))
 		return r;
-	r = home_enter(&a->home, &back);
-	if (r == 0)
-		r = open_injectors(a);
+	r = open_injectors(a, &back, e);
 	if (r < 0)
-		return err_sys(e, -r, "sockets for packets");
+		return r;
 	a->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	a->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (a->timer < 0 || a->event < 0)
@@ -355,12 +354,9 @@ int arrival_go_on(struct arrival *a, struct waiter *w, struct err *e)
 	a->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (r < 0 || !has_address(a))
 		return r;
-	r = home_enter(&a->home, &back);
+	r = open_injectors(a, &back, e);
 	if (r == 0)
-		r = open_injectors(a);
-	if (r < 0)
-		return err_sys(e, -r, "sockets for packets");
-	r = floating_lock(&a->floating, e);
+		r = floating_lock(&a->floating, e);
 	if (r == 0)
 		r = floating_watch(&a->floating, e);
 	return r < 0 ? r : floating_prefer(&a->floating, e);

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
-#define STALL_MS 20000
 /* Faults come in bursts: for that long it looks for the next wish or answer without sleeping. */
 #define BURST_NS 200000
 
@@ -33,7 +32,7 @@ static int pass_wishes(struct asker *a, struct err *e)
 	while ((r = keeper_next_wish(a->keeper, &w)) == 1) {
 		struct msg_fault m = {.vpid = w.vpid, .pages = w.pages, .addr = w.addr};
 
-		r = channel_send(&a->channel, MSG_FAULT, &m, deadline_in_ms(STALL_MS), e);
+		r = channel_send(&a->channel, MSG_FAULT, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 		if (r < 0)
 			return r;
 	}
@@ -44,7 +43,7 @@ static int pass_answers(struct asker *a, struct err *e)
 {
 	do {
 		struct msg m;
-		int r = channel_recv(&a->channel, &m, deadline_in_ms(STALL_MS), e);
+		int r = channel_recv(&a->channel, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 
 		if (r == 0)
 			r = bulk_take(keeper_urgent_line(a->keeper), &m, e);

@@ -8,7 +8,6 @@
 
 /* A stranger who has seen the token can keep the door for so long. */
 #define GREET_MS 5000
-#define SEND_MS 20000
 
 static int take_control(struct entrance *n, struct comeback *ret, struct err *e)
 {
@@ -65,7 +64,7 @@ static int send_list(struct list *l, bool more, struct err *e)
 	struct msg_lacking m = {.more = more, .list = {l->v, l->n}};
 
 	l->n = 0;
-	return channel_send(l->control, MSG_LACKING, &m, deadline_in_ms(SEND_MS), e);
+	return channel_send(l->control, MSG_LACKING, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 }
 
 static int add_range(struct list *l, uint32_t vpid, struct range g, struct err *e)

@@ -12,7 +12,6 @@
 #include <sys/eventfd.h>
 
 /* How long a peer may leave a message half sent or not take one. */
-#define STALL_MS 20000
 
 /* --- a thread around a channel --------------------------------------------------------------- */
 
@@ -43,7 +42,7 @@ static void worker_ended(struct worker *w, int r, const struct err *e)
 static int worker_step(struct worker *w, struct err *e)
 {
 	struct msg m;
-	int r = channel_recv(&w->channel, &m, deadline_in_ms(STALL_MS), e);
+	int r = channel_recv(&w->channel, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 
 	if (r < 0)
 		return r;
@@ -127,33 +126,33 @@ static int sink_pages(void *ctx, uint32_t vpid, uint64_t addr, uint32_t pages,
 		.data = {data, len},
 	};
 
-	return channel_send_data(ctx, MSG_PAGES, &m, &m.data, deadline_in_ms(STALL_MS), e);
+	return channel_send_data(ctx, MSG_PAGES, &m, &m.data, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 }
 
 static int sink_zeros(void *ctx, uint32_t vpid, uint64_t addr, uint32_t pages, struct err *e)
 {
 	struct msg_zeros m = {.vpid = vpid, .pages = pages, .addr = addr};
 
-	return channel_send(ctx, MSG_ZEROS, &m, deadline_in_ms(STALL_MS), e);
+	return channel_send(ctx, MSG_ZEROS, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 }
 
 static int sink_forget(void *ctx, uint32_t vpid, uint64_t addr, uint32_t pages, struct err *e)
 {
 	struct msg_dirty m = {.vpid = vpid, .pages = pages, .addr = addr};
 
-	return channel_send(ctx, MSG_DIRTY, &m, deadline_in_ms(STALL_MS), e);
+	return channel_send(ctx, MSG_DIRTY, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 }
 
 static int sink_cut(void *ctx, struct err *e)
 {
-	return channel_send(ctx, MSG_CUT, NULL, deadline_in_ms(STALL_MS), e);
+	return channel_send(ctx, MSG_CUT, NULL, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 }
 
 static int sink_end(void *ctx, uint64_t pages, uint64_t bytes, struct err *e)
 {
 	struct msg_bulk_end m = {.pages = pages, .bytes = bytes};
 
-	return channel_send(ctx, MSG_BULK_END, &m, deadline_in_ms(STALL_MS), e);
+	return channel_send(ctx, MSG_BULK_END, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 }
 
 struct page_sink bulk_sink(struct channel *c)

@@ -13,7 +13,6 @@
 
 #define DRAIN_MS 20	/* one tick of most applications */
 #define LOOK_MS 1	/* there is no event for an empty queue */
-#define SEND_MS 20000
 #define QUIET_MS 2	/* a neighbour has heard the announcement and sent what it was about to send */
 #define TURN_MS 100	/* peers that take longer don't keep the others waiting */
 #define LINGER_QUIET_MS 100
@@ -146,7 +145,7 @@ static int send_parcel(struct parcel *p)
 	p->n = p->len = 0;
 	d->last_at = clock_now();
 	*(d->running_at ? &d->forwarded : &d->held) += n;
-	return channel_send(d->control, MSG_HELD, &m, deadline_in_ms(SEND_MS), p->e);
+	return channel_send(d->control, MSG_HELD, &m, deadline_in_ms(CHANNEL_SILENCE_MS), p->e);
 }
 
 static int put_packet(void *ctx, const void *packet, size_t len)
@@ -198,7 +197,7 @@ int departure_forward(struct departure *d, struct waiter *w, struct channel *con
 
 static int send_end(struct departure *d, struct err *e)
 {
-	return channel_send(d->control, MSG_HELD_END, NULL, deadline_in_ms(SEND_MS), e);
+	return channel_send(d->control, MSG_HELD_END, NULL, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 }
 
 static int on_quiet(void *ctx, struct err *e)

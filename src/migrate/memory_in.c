@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
-#define SILENCE_MS 20000
 
 static int on_receiver(void *ctx, struct err *e)
 {
@@ -94,7 +93,7 @@ int memory_in_wait_cuts(struct memory_in *m, struct err *e)
 	for (unsigned i = 0; i < m->streams; i++)
 		while (!receiver_is_cut(m->receivers[i])) {
 			int fd = receiver_event_fd(m->receivers[i]);
-			int r = waiter_wait(m->waiter, fd, deadline_in_ms(SILENCE_MS), e);
+			int r = waiter_wait(m->waiter, fd, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 
 			if (r == -ETIMEDOUT && !err_is_set(e))
 				return err_set(e, ERR_PEER, ETIMEDOUT, "a bulk stream has no cut");

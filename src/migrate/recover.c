@@ -106,11 +106,16 @@ static int recover_target(const struct journal_entry *j, struct err *e)
 	return r;
 }
 
+static int floating_of(const struct journal_entry *j, struct floating *ret, struct err *e)
+{
+	return floating_init(ret, j->address[0] ? j->address : NULL, e);
+}
+
 /* The other host may answer for VRRP's address: this one must not, whoever has the container. */
 static int give_address_away(const struct journal_entry *j, struct err *e)
 {
 	struct floating f;
-	int r = floating_init(&f, j->address[0] ? j->address : NULL, e);
+	int r = floating_of(j, &f, e);
 
 	if (r == 0)
 		r = floating_withdraw(&f, e);
@@ -124,7 +129,7 @@ static int give_address_away(const struct journal_entry *j, struct err *e)
 static int stand_by(const struct journal_entry *j, struct err *e)
 {
 	struct floating f;
-	int r = floating_init(&f, j->address[0] ? j->address : NULL, e);
+	int r = floating_of(j, &f, e);
 
 	if (r == 0)
 		r = floating_stand_by(&f, e);
@@ -179,8 +184,10 @@ static int recover_claimed(const struct journal_entry *j, struct journal *claime
 	*ret = RECOVERY_CLEARED;
 	if (source && strcmp(j->step, "drained") == 0)
 		return delete_source(j, e);
-	*ret = source ? RECOVERY_HERE : RECOVERY_CLEARED;
-	return source ? recover_source(j, e) : recover_target(j, e);
+	if (!source)
+		return recover_target(j, e);
+	*ret = RECOVERY_HERE;
+	return recover_source(j, e);
 }
 
 int recover_entry(const struct journal_entry *j, const struct recovery_means *means,

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define ANSWER_MS 20000
 #define FIRST_PAUSE_MS 250
 #define LAST_PAUSE_MS 10000
 #define SAME_NS (20 * NSEC_PER_SEC)
@@ -21,9 +20,9 @@ static int ask(const struct resume *w, struct msg_answer *ret, struct err *e)
 
 	memcpy(q.id, w->id, MSG_ID_LEN);
 	if (r == 0)
-		r = channel_send(&w->flow->control, MSG_ASK, &q, deadline_in_ms(ANSWER_MS), e);
+		r = channel_send(&w->flow->control, MSG_ASK, &q, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 	if (r == 0)
-		r = channel_expect(&w->flow->control, MSG_STATE, &m, deadline_in_ms(ANSWER_MS), e);
+		r = channel_expect(&w->flow->control, MSG_STATE, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 	*ret = m.body.answer;
 	msg_done(&m);
 	return r;
@@ -118,7 +117,7 @@ static int take_lacks(const struct resume *w, struct err *e)
 	while (r == 0 && more) {
 		struct msg m;
 
-		r = channel_expect(&w->flow->control, MSG_LACKING, &m, deadline_in_ms(ANSWER_MS), e);
+		r = channel_expect(&w->flow->control, MSG_LACKING, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 		if (r == 0)
 			r = take_list(&l, &m.body.lacking, e);
 		more = r == 0 && m.body.lacking.more;
@@ -141,7 +140,7 @@ static int go_on(const struct resume *w, const uint8_t token[static MSG_ID_LEN],
 	flow_cut(f);
 	r = flow_open_control(f, token, e);
 	if (r == 0)
-		r = channel_send(&f->control, MSG_RESUME, &m, deadline_in_ms(ANSWER_MS), e);
+		r = channel_send(&f->control, MSG_RESUME, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 	if (r == 0)
 		r = flow_open_others(f, token, w->streams, e);
 	if (r == 0)
@@ -214,10 +213,10 @@ int resume_run(struct resume *w, struct signals *signals, enum msg_state *ret, s
 int resume_bye(struct flow *f, struct err *e)
 {
 	struct msg m = MSG_INIT;
-	int r = channel_send(&f->control, MSG_BYE, NULL, deadline_in_ms(ANSWER_MS), e);
+	int r = channel_send(&f->control, MSG_BYE, NULL, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 
 	if (r == 0)
-		r = channel_expect(&f->control, MSG_BYE, &m, deadline_in_ms(ANSWER_MS), e);
+		r = channel_expect(&f->control, MSG_BYE, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 	msg_done(&m);
 	return r;
 }

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SILENCE_MS 20000
 #define STREAMS 2
 
 struct settlement {
@@ -92,11 +91,11 @@ static int wait_drained(struct settlement *s, struct err *e)
 
 		if (!transport_pending(c->transport))
 			r = waiter_wait(&s->waiter, transport_fd(c->transport),
-				deadline_in_ms(SILENCE_MS), e);
+				deadline_in_ms(CHANNEL_SILENCE_MS), e);
 		if (r == -ETIMEDOUT && !err_is_set(e))
 			return err_set(e, ERR_PEER, ETIMEDOUT, "%s is silent", c->peer);
 		if (r == 0)
-			r = channel_recv(c, &m, deadline_in_ms(SILENCE_MS), e);
+			r = channel_recv(c, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 		type = m.type;
 		if (r == 0 && type == MSG_PROGRESS)
 			show(s, &m.body.progress);

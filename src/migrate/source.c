@@ -39,7 +39,6 @@
 #include <unistd.h>
 
 #define CHECK_MS 600000 /* the target reads its whole copy of the root file system */
-#define SILENCE_MS 20000 /* the target reports at least every second */
 #define SEND_MS 600000
 #define EXPLAIN_MS 500
 #define GIVE_UP_MS 2000 /* for the target to confirm that it has stopped */
@@ -99,7 +98,7 @@ static void show_progress(void *ctx)
 /* Takes one message of the target; PROGRESS is dealt with here. */
 static int take_message(struct source *s, struct msg *m, struct err *e)
 {
-	int r = channel_recv(&s->flow.control, m, deadline_in_ms(SILENCE_MS), e);
+	int r = channel_recv(&s->flow.control, m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 
 	if (r < 0)
 		return r;
@@ -134,10 +133,10 @@ static int wait_message(struct source *s, enum msg_type type, struct msg *ret, s
 
 		if (!transport_pending(s->flow.control.transport))
 			r = waiter_wait(&s->waiter, transport_fd(s->flow.control.transport),
-				deadline_in_ms(SILENCE_MS), e);
+				deadline_in_ms(CHANNEL_SILENCE_MS), e);
 		if (r == -ETIMEDOUT && !err_is_set(e))
 			return err_set(e, ERR_PEER, ETIMEDOUT, "%s has been silent for %d s",
-				s->flow.control.peer, SILENCE_MS / 1000);
+				s->flow.control.peer, CHANNEL_SILENCE_MS / 1000);
 		if (r == 0)
 			r = take_message(s, ret, e);
 		if (r < 0)
@@ -214,7 +213,7 @@ static int reconnect(struct source *s, enum msg_state *ret, struct err *e)
 
 static int send_control(struct source *s, enum msg_type type, const void *body, struct err *e)
 {
-	return channel_send(&s->flow.control, type, body, deadline_in_ms(SILENCE_MS), e);
+	return channel_send(&s->flow.control, type, body, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 }
 
 /* --- check ------------------------------------------------------------------------------------ */
@@ -265,7 +264,7 @@ static int run_check(void *ctx, struct err *e)
 		r = connect_target(s, e);
 	if (r == 0)
 		r = offer_send(&s->flow.control, s->id, s->o, &s->host, &s->facts,
-			deadline_in_ms(SILENCE_MS), e);
+			deadline_in_ms(CHANNEL_SILENCE_MS), e);
 	if (r == 0)
 		r = verdicts_receive(
 			&s->flow.control, deadline_in_ms(CHECK_MS), s->token, s->report, e);

@@ -40,7 +40,6 @@
 #define HELLO_MS 10000
 #define DECIDE_MS 600000 /* the user may look at the verdicts */
 #define DUMP_MS 660000	 /* the source dumps, and sends nothing meanwhile */
-#define SILENCE_MS 20000
 #define REPORT_MS 500
 #define RESUME_MS 900000 /* longer than a source tries */
 
@@ -88,7 +87,7 @@ __attribute__((format(printf, 2, 3))) static void say(const struct target *t, co
 
 static int send_control(struct target *t, enum msg_type type, const void *body, struct err *e)
 {
-	return channel_send(&t->control, type, body, deadline_in_ms(SILENCE_MS), e);
+	return channel_send(&t->control, type, body, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 }
 
 /* --- keeping an eye on the others ------------------------------------------------------------ */
@@ -111,7 +110,7 @@ static int on_timer(void *ctx, struct err *e)
 /* Takes one message of the source; packets are dealt with here. */
 static int take_message(struct target *t, struct msg *ret, struct err *e)
 {
-	int r = channel_recv(&t->control, ret, deadline_in_ms(SILENCE_MS), e);
+	int r = channel_recv(&t->control, ret, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 
 	if (r < 0 || (ret->type != MSG_HELD && ret->type != MSG_HELD_END))
 		return r;
@@ -223,7 +222,7 @@ static int judge(struct target *t, const struct msg_offer *m, struct err *e)
 	if (r == 0 && !ends)
 		r = entrance_open(&t->entrance, e);
 	if (r == 0)
-		r = verdicts_send(&t->control, l, t->entrance.token, deadline_in_ms(SILENCE_MS), e);
+		r = verdicts_send(&t->control, l, t->entrance.token, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 	if (ends)
 		say(t, "%s", verdicts_allow(l) ? "checked only" : "refused");
 	free(l);
@@ -243,7 +242,7 @@ static int answer_check(struct target *t, struct err *e)
 			host_facts_read(here);
 			check_host(here, l);
 		}
-		r = verdicts_send(&t->control, l, t->entrance.token, deadline_in_ms(SILENCE_MS), e);
+		r = verdicts_send(&t->control, l, t->entrance.token, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 	} else {
 		r = err_sys(e, ENOMEM, "checks");
 	}
@@ -259,7 +258,7 @@ static int recv_offer(struct target *t, struct msg *ret, struct err *e)
 
 	if (r < 0)
 		return err_set(e, ERR_PEER, -r, "the source offers nothing");
-	return channel_recv(&t->control, ret, deadline_in_ms(SILENCE_MS), e);
+	return channel_recv(&t->control, ret, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 }
 
 /* As journals have it. */
@@ -577,7 +576,7 @@ static int run_commit(void *ctx, struct err *e)
 {
 	struct target *t = ctx;
 	struct waiter alone = WAITER_INIT;
-	int r = expect_message(t, MSG_COMMIT, deadline_in_ms(SILENCE_MS), e);
+	int r = expect_message(t, MSG_COMMIT, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 
 	t->journal.pid = keeper_pid(t->memory.keeper);
 	if (r == 0)
@@ -643,7 +642,7 @@ static int drain(struct target *t, struct err *e)
 	if (r == 0)
 		r = send_drained(t, took_over, e);
 	if (r == 0)
-		r = expect_message(t, MSG_BYE, deadline_in_ms(SILENCE_MS), e);
+		r = expect_message(t, MSG_BYE, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 	t->over = r == 0;
 	return r;
 }

@@ -10,6 +10,10 @@
 
 /* A transport that speaks messages: one of the connections that belong to a migration. */
 
+/* A peer that has nothing to say says so at least every second (docs/PROTOCOL.md): one that is silent for so
+ * long, or takes nothing for so long, is lost. */
+#define CHANNEL_SILENCE_MS 20000
+
 struct channel {
 	struct transport *transport; /* owned */
 	enum msg_channel kind;

@@ -5,8 +5,7 @@
 load helpers
 
 setup() {
-	lab workload start strasbourg checker 3 24 "${GODWIT_CHECKER_SEED:-1}" 24
-	checker_verifies strasbourg
+	start_checker
 	save_state
 }
 
@@ -16,20 +15,6 @@ teardown() {
 		at "$site" sh -c 'nft delete table inet cut 2>/dev/null; ip link set wan0 up'
 		lab workload stop "$site" checker
 	done
-}
-
-# start_drain MODE: the rest of the memory takes some seconds.
-start_drain() {
-	local rate=300
-	[ "$1" = post ] || rate=1000
-	start_migration checker --mode "$1" --max-downtime 60000 --bandwidth $rate
-	wait_phase_long drain
-	sleep 0.3
-}
-
-# wait_phase_long WORD: rounds take some seconds; a silent link is noticed after 20.
-wait_phase_long() {
-	wait_phase "$1" || wait_phase "$1" || wait_phase "$1"
 }
 
 # The kernel ends all connections with a reset.

@@ -4,8 +4,7 @@
 load helpers
 
 setup() {
-	lab workload start strasbourg checker 3 24 "${GODWIT_CHECKER_SEED:-1}" 24
-	checker_verifies strasbourg
+	start_checker
 	at strasbourg godwit peer add by-tunnel 10.10.0.2 \
 		"$(at tuebingen godwit id --json | jq -r .fingerprint)"
 	pid=$(container_pid strasbourg checker)

@@ -7,8 +7,7 @@ load helpers
 read -r HYBRID OTHERS <<<"${GODWIT_CHECKER_RUNS:-6 2}"
 
 setup() {
-	lab workload start strasbourg checker 3 24 "${GODWIT_CHECKER_SEED:-1}" 24
-	checker_verifies strasbourg
+	start_checker
 	save_state
 }
 

@@ -130,6 +130,11 @@ checker_verifies() {
 	return 1
 }
 
+start_checker() {
+	lab workload start strasbourg checker 3 24 "${GODWIT_CHECKER_SEED:-1}" 24
+	checker_verifies strasbourg
+}
+
 # start_migration CONTAINER OPTIONS...: from strasbourg in the background; its output goes to a file
 # outside of the hosts.
 start_migration() {
@@ -151,6 +156,20 @@ wait_phase() {
 	done
 	cat "$BATS_TEST_TMPDIR/out"
 	return 1
+}
+
+# wait_phase_long WORD: rounds take some seconds; a silent link is noticed after 20.
+wait_phase_long() {
+	wait_phase "$1" || wait_phase "$1" || wait_phase "$1"
+}
+
+# start_drain MODE: the checker's, which takes some seconds.
+start_drain() {
+	local rate=300
+	[ "$1" = post ] || rate=1000
+	start_migration checker --mode "$1" --max-downtime 60000 --bandwidth $rate
+	wait_phase_long drain
+	sleep 0.3
 }
 
 end_migration() {
