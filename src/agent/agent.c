@@ -204,7 +204,7 @@ static void accept_one(struct agent *a)
 
 /* --- what died before the agent came ---------------------------------------------------------- */
 
-__attribute__((noreturn)) static void recover(struct agent *a, const struct journal_entry *j)
+__attribute__((noreturn)) static void recover(struct agent *a, struct journal_entry *j)
 {
 	const struct recovery_means means = {.config_dir = a->o->config_dir, .patient = true};
 	enum recovery how = RECOVERY_BUSY;

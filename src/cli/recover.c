@@ -15,7 +15,7 @@ static void tell(const struct journal_entry *j, enum recovery how, const char *w
 		[RECOVERY_HERE] = "runs here again",
 		[RECOVERY_CLEARED] = "nothing of it is left here; it belongs to",
 		[RECOVERY_RUNS] = "runs here with all its memory; no good-bye has come from",
-		[RECOVERY_BUSY] = "another process settles it with",
+		[RECOVERY_BUSY] = "a process is at it, with",
 		[RECOVERY_DOUBT] = "is in doubt",
 	};
 	char text[CONTAINER_ID_MAX + ERR_TEXT_MAX + 600];
@@ -31,7 +31,7 @@ static void tell(const struct journal_entry *j, enum recovery how, const char *w
 }
 
 /* Settles one entry; 1 when it stays in doubt. */
-static int settle(const struct journal_entry *j, struct report *report, struct err *e)
+static int settle(struct journal_entry *j, struct report *report, struct err *e)
 {
 	const struct recovery_means means = {.config_dir = cli_config_dir(), .report = report};
 	enum recovery how;
@@ -47,18 +47,15 @@ static int settle(const struct journal_entry *j, struct report *report, struct e
 static int settle_all(struct report *report, struct err *e)
 {
 	struct journal_entry *v;
-	size_t n, doubts = 0, open = 0;
+	size_t n, doubts = 0;
 	int r = journal_list(&v, &n, e);
 
 	for (size_t i = 0; r >= 0 && i < n; i++) {
-		if (v[i].alive)
-			continue;
-		open++;
 		r = settle(&v[i], report, e);
 		doubts += r == 1;
 	}
 	free(v);
-	if (r >= 0 && open == 0)
+	if (r >= 0 && n == 0)
 		report_note(report, "nothing is to be recovered");
 	if (r < 0 || doubts == 0)
 		return r < 0 ? r : 0;

@@ -12,7 +12,7 @@
 
 
 /* Nobody works on it any more. */
-static enum msg_state state_of_dead(const struct journal_entry *j)
+static enum msg_state state_of_dead(struct journal_entry *j)
 {
 	enum recovery how;
 	struct err e = ERR_INIT;
@@ -27,7 +27,7 @@ static enum msg_state state_of_dead(const struct journal_entry *j)
 	return STATE_UNKNOWN;
 }
 
-static enum msg_state state_of(const struct journal_entry *j)
+static enum msg_state state_of(struct journal_entry *j)
 {
 	if (!j->alive)
 		return state_of_dead(j);

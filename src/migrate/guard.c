@@ -41,7 +41,7 @@ static bool find_entry(const char *path, struct journal_entry *ret)
 }
 
 /* The dead process closes its pipe before it has ended; until then it counts as alive. */
-static int settle_when_dead(const struct journal_entry *j, const char *config_dir,
+static int settle_when_dead(struct journal_entry *j, const char *config_dir,
 	enum recovery *ret, struct err *e)
 {
 	const struct recovery_means means = {.config_dir = config_dir, .patient = true};

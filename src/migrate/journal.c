@@ -138,16 +138,25 @@ int journal_find(const uint8_t id[static 16], bool source, struct journal_entry 
 	return access(path, F_OK) < 0 && errno == ENOENT ? -ENOENT : -EBADMSG;
 }
 
-static int claim(const struct journal_entry *entry, struct journal *ret)
+/* A target that only waits for the source's good-bye: nothing of it is open here. */
+static bool is_over(const struct journal_entry *j)
+{
+	return strcmp(j->role, "target") == 0 && strcmp(j->step, "drained") == 0;
+}
+
+static int claim(struct journal_entry *entry, struct journal *ret)
 {
 	const char *name = strrchr(entry->path, '/') + 1;
 	struct journal_entry now;
 
 	if (!read_entry(name, &now))
 		return -ENOENT;
+	*entry = now;
+	if (is_over(&now))
+		return -EALREADY;
 	if (now.alive)
 		return -EBUSY;
-	*ret = (struct journal){.source = strcmp(now.role, "source") == 0};
+	*ret = (struct journal){.source = strcmp(now.role, "source") == 0, .pid = getpid()};
 	note(ret->path, sizeof(ret->path), now.path);
 	note(ret->id, sizeof(ret->id), now.id);
 	note(ret->container, sizeof(ret->container), now.container);
@@ -163,7 +172,7 @@ static int claim(const struct journal_entry *entry, struct journal *ret)
 }
 
 /* Claimed by who first writes his own process into it. */
-int journal_claim(const struct journal_entry *entry, struct journal *ret)
+int journal_claim(struct journal_entry *entry, struct journal *ret)
 {
 	_cleanup_close_ int dir = open(JOURNAL_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -194,12 +203,6 @@ int journal_list(struct journal_entry **ret, size_t *ret_n, struct err *e)
 	}
 	closedir(d);
 	return 0;
-}
-
-/* A target that only waits for the source's good-bye: nothing of it is open here. */
-static bool is_over(const struct journal_entry *j)
-{
-	return strcmp(j->role, "target") == 0 && strcmp(j->step, "drained") == 0;
 }
 
 int journal_check_free(const char *container, struct err *e)

@@ -59,8 +59,12 @@ struct journal_entry {
 /* The entry of that migration, for the source or the target: 0, -ENOENT, -errno. */
 int journal_find(const uint8_t id[static 16], bool source, struct journal_entry *ret);
 
-/* Takes over what a process that died has left: -EBUSY if another one has, -ENOENT if it is settled. */
-int journal_claim(const struct journal_entry *entry, struct journal *ret);
+/*
+ * Takes over what a process that died has left, for the calling process, until that ends: -EBUSY if another
+ * one has, -EALREADY for a target's that only waits for a good-bye, -ENOENT if it is settled. *entry was
+ * read a while ago; except after -ENOENT it is then as it is now: the dead process may have gone further.
+ */
+int journal_claim(struct journal_entry *entry, struct journal *ret);
 
 /* All entries of this host; the caller frees *ret. */
 int journal_list(struct journal_entry **ret, size_t *ret_n, struct err *e);

@@ -190,18 +190,14 @@ static int recover_claimed(const struct journal_entry *j, struct journal *claime
 	return recover_source(j, e);
 }
 
-int recover_entry(const struct journal_entry *j, const struct recovery_means *means,
-	enum recovery *ret, struct err *e)
+int recover_entry(struct journal_entry *j, const struct recovery_means *means, enum recovery *ret,
+	struct err *e)
 {
 	struct journal claimed;
-	int r;
+	int r = journal_claim(j, &claimed);
 
-	*ret = RECOVERY_RUNS;
-	if (strcmp(j->role, "target") == 0 && strcmp(j->step, "drained") == 0)
-		return 0;
-	*ret = RECOVERY_BUSY;
-	r = journal_claim(j, &claimed);
-	if (r == -EBUSY || r == -ENOENT)
+	*ret = r == -EALREADY ? RECOVERY_RUNS : RECOVERY_BUSY;
+	if (r == -EALREADY || r == -EBUSY || r == -ENOENT)
 		return 0;
 	if (r < 0)
 		return err_sys(e, -r, "taking over %s", j->path);

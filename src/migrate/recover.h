@@ -12,7 +12,7 @@ enum recovery {
 	RECOVERY_HERE,	  /* the container belongs to this host and runs on */
 	RECOVERY_CLEARED, /* it belongs to the other host; nothing of it is left here */
 	RECOVERY_RUNS,	  /* it runs here, and the source has not said good-bye: nothing was changed */
-	RECOVERY_BUSY,	  /* another process is at it, or was first */
+	RECOVERY_BUSY,	  /* a process is at it, or was first */
 	RECOVERY_DOUBT,	  /* nobody can tell now: nothing was changed, and the error says why */
 };
 
@@ -32,6 +32,8 @@ struct recovery_means {
  * asks: what the target lacks is sent from the frozen processes, which then are deleted; or it does not know
  * of it, and so never will run it, and the container goes on here (docs/CORRECTNESS.md). VRRP, where it
  * owns the address, is told not to have it here before anybody is asked.
+ *
+ * *j is read anew: what counts is what the journal says once it is claimed.
  */
-int recover_entry(const struct journal_entry *j, const struct recovery_means *means,
-	enum recovery *ret, struct err *e);
+int recover_entry(struct journal_entry *j, const struct recovery_means *means, enum recovery *ret,
+	struct err *e);

@@ -656,7 +656,8 @@ static int not_all_there(struct source *s, struct err *e)
 {
 	err_wrap(e, "the container runs on %s, but not all of its memory is there", s->o->target);
 	return err_remedy(e, "pages that are missing there wait here in the frozen container %s: do not "
-			     "delete it; 'godwit recover' goes on when %s can be reached",
+			     "delete it. A process in the background goes on trying for a while, and after "
+			     "that 'godwit recover' when %s can be reached; 'godwit status' shows it",
 		s->facts.c.id, s->o->target);
 }
 

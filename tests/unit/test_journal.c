@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who may settle what a migration has left: migrate/journal.h, in a /var/lib of the test's own. */
+#include "unit.h"
+
+#include "migrate/journal.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+static const uint8_t id[16] = {1, 2, 3};
+
+static int enter_own_directory(void **state)
+{
+	(void)state;
+	if (unshare(geteuid() == 0 ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS) < 0 ||
+		mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		mount("journal", "/var/lib", "tmpfs", 0, NULL) < 0 || mkdir("/var/lib/godwit", 0700) < 0)
+		return -1;
+	return 0;
+}
+
+/* The entry of a process that has taken these steps and died. */
+static struct journal_entry entry_of_dead(bool source, const char *const *steps)
+{
+	struct journal_entry entry;
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		struct err e = ERR_INIT;
+		struct journal j;
+		int r = journal_begin(&j, id, source, &(struct journal_subject){"box", "far"}, &e);
+
+		for (; r == 0 && *steps; steps++)
+			r = journal_step(&j, *steps, &e);
+		_exit(r != 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(journal_find(id, source, &entry), 0);
+	assert_false(entry.alive);
+	return entry;
+}
+
+static int claim_in_another_process(struct journal_entry *entry)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		struct journal j;
+
+		_exit(-journal_claim(entry, &j));
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	return -WEXITSTATUS(status);
+}
+
+static void one_of_several_settles_it(void **state)
+{
+	struct journal_entry entry = entry_of_dead(true, (const char *[]){"frozen", "committed", NULL});
+	struct journal j;
+
+	(void)state;
+	assert_int_equal(journal_claim(&entry, &j), 0);
+	assert_string_equal(j.step, "committed");
+	assert_int_equal(claim_in_another_process(&entry), -EBUSY);
+	assert_int_equal(journal_find(id, true, &entry), 0);
+	assert_true(entry.alive);
+	journal_end(&j);
+	assert_int_equal(claim_in_another_process(&entry), -ENOENT);
+}
+
+static void who_took_it_and_died_is_followed_by_another(void **state)
+{
+	struct journal_entry entry = entry_of_dead(true, (const char *[]){"frozen", NULL});
+	struct journal j;
+
+	(void)state;
+	assert_int_equal(claim_in_another_process(&entry), 0);
+	assert_int_equal(journal_claim(&entry, &j), 0);
+	journal_end(&j);
+}
+
+/* Between the look and the claim it has committed, and died. */
+static void what_counts_is_what_it_says_when_it_is_claimed(void **state)
+{
+	struct journal_entry early = entry_of_dead(true, (const char *[]){"frozen", NULL});
+	struct journal j;
+
+	(void)state;
+	entry_of_dead(true, (const char *[]){"frozen", "committed", NULL});
+	assert_string_equal(early.step, "frozen");
+	assert_int_equal(journal_claim(&early, &j), 0);
+	assert_string_equal(early.step, "committed");
+	assert_string_equal(j.step, "committed");
+	journal_end(&j);
+}
+
+static void a_target_that_waits_for_a_good_bye_is_left_alone(void **state)
+{
+	struct journal_entry entry = entry_of_dead(false, (const char *[]){"owner", "drained", NULL});
+	struct journal j;
+
+	(void)state;
+	assert_int_equal(journal_claim(&entry, &j), -EALREADY);
+	assert_int_equal(journal_find(id, false, &entry), 0);
+	assert_false(entry.alive);
+	assert_int_equal(unlink(entry.path), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_of_several_settles_it),
+		cmocka_unit_test(who_took_it_and_died_is_followed_by_another),
+		cmocka_unit_test(what_counts_is_what_it_says_when_it_is_claimed),
+		cmocka_unit_test(a_target_that_waits_for_a_good_bye_is_left_alone),
+	};
+
+	return cmocka_run_group_tests_name("journal", tests, enter_own_directory, NULL);
+}
