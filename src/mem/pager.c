@@ -219,6 +219,7 @@ int pager_put(struct pager *p, uint32_t vpid, uint64_t addr, uint32_t pages, con
 	pthread_mutex_lock(&p->lock);
 	m = image_of(p, vpid);
 	r = m ? put(p, m, addr, pages, data) : -ENOMEM;
+	p->stats.arrived += pages;
 	pthread_mutex_unlock(&p->lock);
 	return r;
 }

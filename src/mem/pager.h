@@ -30,6 +30,7 @@
 struct pager;
 
 struct pager_stats {
+	uint64_t arrived;    /* how many have come, those that came again as well */
 	uint64_t pages;	     /* of all images */
 	uint64_t pending;    /* still lacking, over all views */
 	uint64_t installed, zero_pages; /* of those: contents copied in; known zero, left out */

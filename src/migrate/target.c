@@ -39,7 +39,7 @@
 
 #define HELLO_MS 10000
 #define DECIDE_MS 600000 /* the user may look at the verdicts */
-#define DUMP_MS 660000	 /* the source dumps, and sends nothing meanwhile */
+#define DUMP_MS 660000	 /* the source dumps, and sends nothing meanwhile: longer than it waits */
 #define REPORT_MS 500
 #define RESUME_MS 900000 /* longer than a source tries */
 
@@ -478,6 +478,23 @@ static void undo_prepare(void *ctx)
 
 /* --- receive ---------------------------------------------------------------------------------- */
 
+/* A copy may take as long as it takes, as long as something comes. */
+static int wait_images(struct target *t, struct err *e)
+{
+	uint64_t before, now = 0;
+	int r = 0;
+
+	do {
+		before = now;
+		if (!transport_pending(t->control.transport))
+			r = waiter_wait(&t->waiter, transport_fd(t->control.transport),
+				deadline_in_ms(DUMP_MS), e);
+		now = memory_in_stats(&t->memory).arrived;
+	} while (r == -ETIMEDOUT && !err_is_set(e) && now != before);
+	return r == -ETIMEDOUT && !err_is_set(e)
+		? err_set(e, ERR_PEER, ETIMEDOUT, "the source is silent") : r;
+}
+
 static int take_images(struct target *t, struct images_in *in, struct err *e)
 {
 	for (;;) {
@@ -519,7 +536,9 @@ static int run_receive(void *ctx, struct err *e)
 	int r;
 
 	images_in_init(&in, WORKPLACE_IMAGES, t->config.own_network && !t->config.netns, physical_bytes());
-	r = take_images(t, &in, e);
+	r = wait_images(t, e);
+	if (r == 0)
+		r = take_images(t, &in, e);
 	t->images_to = clock_now();
 	if (r == 0)
 		r = memory_in_wait_cuts(&t->memory, e);

@@ -195,6 +195,9 @@ static void arrived_before_opening_is_installed(void **state)
 	put_pages(&s, 0, 1000);
 	assert_int_equal(pager_put(s.pager, VPID, (uintptr_t)s.mem + PAGES_TO_BYTES(1000), 500, NULL),
 		0);
+	assert_int_equal(pager_stats(s.pager).arrived, 1500);
+	put_pages(&s, 0, 10);
+	assert_int_equal(pager_stats(s.pager).arrived, 1510);
 	assert_true(pager_has_all(s.pager));
 	assert_false(pager_done(s.pager));
 	pager_open(s.pager);
