@@ -41,3 +41,22 @@ teardown_file() {
 	assert_says "without a password"
 	assert_untouched strasbourg mem "$pid"
 }
+
+# All of its connections end at once.
+@test "goes on when the connections are lost in the drain" {
+	at strasbourg godwit migrate --mode post --bandwidth 200 mem ssh://tuebingen \
+		>"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
+	job=$!
+	wait_phase_long drain
+	sleep 0.3
+	at strasbourg pkill -x ssh
+	end_migration
+	[ "$status" = 0 ]
+	assert_says "link lost, reconnecting" "the link is back"
+	sleep 1
+	lab workload check tuebingen mem
+	migrate tuebingen strasbourg mem
+	[ "$status" = 0 ]
+	wait_until no_handlers tuebingen
+	wait_until no_handlers strasbourg
+}
