@@ -74,7 +74,7 @@ static int select_queue(int fd, int queue)
 static int read_sent(int fd, size_t max, struct connection *c)
 {
 	int written = 0, not_sent = 0, r = select_queue(fd, TCP_SEND_QUEUE);
-	uint32_t end;
+	uint32_t end = 0;
 	ssize_t n;
 
 	if (r == 0)
@@ -101,7 +101,7 @@ static int read_sent(int fd, size_t max, struct connection *c)
 /* What its header says of the other direction. */
 static int read_received(int fd, unsigned scale, struct segment *s)
 {
-	struct tcp_repair_window w;
+	struct tcp_repair_window w = {0};
 	uint32_t window;
 	int r = select_queue(fd, TCP_RECV_QUEUE);
 
@@ -145,7 +145,7 @@ static int read_header(int fd, struct connection *c)
 
 int connection_read(int fd, size_t max, struct connection *ret)
 {
-	int queue, r;
+	int queue = TCP_NO_QUEUE, r;
 
 	*ret = (struct connection){0};
 	if (!is_in_repair(fd))
