@@ -217,7 +217,7 @@ static void take_cgroup(void *ctx, pid_t child)
 
 	if (cgroup_own(own, sizeof(own)) == 0 && cgroup_of(child, cgroup, sizeof(cgroup)) == 0 &&
 		strcmp(own, cgroup) != 0)
-		strcpy(ret, cgroup);
+		snprintf(ret, PATH_MAX, "%s", cgroup);
 }
 
 int restore_processes(const struct restore *r, pid_t **ret, size_t *ret_n)

@@ -37,29 +37,33 @@ static bool is_in_repair(int fd)
 		get(fd, TCP_REPAIR, &repair, sizeof(repair)) == 0 && repair == TCP_REPAIR_ON;
 }
 
-/* One of IPv6 may have addresses of IPv4, mapped. */
-static uint8_t put_end(const struct sockaddr_storage *at, uint8_t address[16], uint16_t *port)
-{
-	const struct sockaddr_in *v4 = (const struct sockaddr_in *)at;
-	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)at;
+union end {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
 
-	*port = ntohs(at->ss_family == AF_INET ? v4->sin_port : v6->sin6_port);
-	if (at->ss_family == AF_INET)
-		memcpy(address, &v4->sin_addr, 4);
-	else if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
-		memcpy(address, v6->sin6_addr.s6_addr + 12, 4);
+/* One of IPv6 may have addresses of IPv4, mapped. */
+static uint8_t put_end(const union end *at, uint8_t address[16], uint16_t *port)
+{
+	bool mapped = at->any.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&at->v6.sin6_addr);
+
+	*port = ntohs(at->any.sa_family == AF_INET ? at->v4.sin_port : at->v6.sin6_port);
+	if (at->any.sa_family == AF_INET)
+		memcpy(address, &at->v4.sin_addr, 4);
+	else if (mapped)
+		memcpy(address, at->v6.sin6_addr.s6_addr + 12, 4);
 	else
-		memcpy(address, &v6->sin6_addr, 16);
-	return at->ss_family == AF_INET || IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) ? AF_INET : AF_INET6;
+		memcpy(address, &at->v6.sin6_addr, 16);
+	return at->any.sa_family == AF_INET || mapped ? AF_INET : AF_INET6;
 }
 
 static int read_ends(int fd, struct segment *s)
 {
-	struct sockaddr_storage local, peer;
+	union end local = {.v6 = {0}}, peer = {.v6 = {0}};
 	socklen_t a = sizeof(local), b = sizeof(peer);
 
-	if (getsockname(fd, (struct sockaddr *)&local, &a) < 0 ||
-		getpeername(fd, (struct sockaddr *)&peer, &b) < 0)
+	if (getsockname(fd, &local.any, &a) < 0 || getpeername(fd, &peer.any, &b) < 0)
 		return -errno;
 	s->family = put_end(&local, s->from, &s->from_port);
 	return put_end(&peer, s->to, &s->to_port) == s->family ? 0 : -EAFNOSUPPORT;
