@@ -138,6 +138,40 @@ class Peak(threading.Thread):
         return self.bytes
 
 
+class Peers:
+    """Programs on the player's machine, by names, that tell at their end what they saw."""
+
+    def __init__(self, commands, directory):
+        self.commands = commands
+        self.directory = pathlib.Path(directory)
+        self.running = {}
+
+    def __enter__(self):
+        for name, command in self.commands.items():
+            with open(self.directory / name, "w", encoding="utf-8") as out:
+                self.running[name] = subprocess.Popen(
+                    [str(c) for c in [LAB, *command]], stdin=subprocess.DEVNULL, stdout=out,
+                    stderr=subprocess.STDOUT, start_new_session=True)
+        return self
+
+    def end(self):
+        """By name, what it said; and which ones had ended by themselves."""
+        gone = {name for name, p in self.running.items() if p.poll() is not None}
+        for p in self.running.values():
+            p.terminate()
+        for p in self.running.values():
+            p.wait(GRACE_S)
+        said = {name: (self.directory / name).read_text(encoding="utf-8", errors="replace")
+                for name in self.running}
+        return said, gone
+
+    def __exit__(self, *_):
+        for p in self.running.values():
+            if p.poll() is None:
+                p.kill()
+                p.wait()
+
+
 class Gap:
     """What the player's machine sees."""
 

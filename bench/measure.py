@@ -14,8 +14,8 @@ import time
 
 import report
 import workloads
-from lab import (LAB, REPO, SITES, Failed, Gap, Peak, agents_join_group, at, cpu_seconds, join_group,
-                 lab, other, process, resident_bytes, run, wan_bytes)
+from lab import (LAB, REPO, SITES, Failed, Gap, Peak, Peers, agents_join_group, at, cpu_seconds,
+                 join_group, lab, other, process, resident_bytes, run, wan_bytes)
 
 BASE_S = 2.0  # watched before a migration
 AFTER_S = 3.0  # and after it
@@ -118,8 +118,7 @@ def outside(gap, base_start, m, draining):
     seen = gap.between(m["start"], m["end"] + AFTER_S)
     if not base or not seen:
         raise Failed("the workload sent nothing")
-    figures = {"gap_ms": seen["gap_ms"], "lost": seen["lost"], "base_gap_ms": base["gap_ms"],
-               "total_ms": (m["end"] - m["start"]) * 1000}
+    figures = {"gap_ms": seen["gap_ms"], "lost": seen["lost"], "base_gap_ms": base["gap_ms"]}
     if "copy" in m and "freeze" in m:
         figures["copy_gap_ms"] = (gap.between(m["copy"], m["freeze"]) or {}).get("gap_ms")
         figures["copy_slow_percent"] = slow_down(gap, base, m["copy"], m["freeze"])
@@ -139,6 +138,15 @@ def inside(m, resident):
     return m.said() | {"cpu_s": cpu_seconds() - cpu, "target_peak_mb": highest / 1e6,
                        "target_peak_per_resident": highest / resident,
                        "sent_per_resident": (wan_bytes(m.source) - sent) / resident}
+
+
+def surrounded(m):
+    """A migration, with the time before it and after it in which it is watched."""
+    resident = resident_bytes(m.source, m.container)
+    time.sleep(BASE_S)
+    figures = {"resident_mb": resident / 1e6} | inside(m, resident)
+    time.sleep(max(0, m.moments["end"] + AFTER_S - time.time()))
+    return figures
 
 
 class Bench:
@@ -170,16 +178,29 @@ class Bench:
         target = other(source)
         figures = workload.before(source, target)
         m = Migration(procedure, workload, source)
-        resident = resident_bytes(source, workload.container)
-        with tempfile.TemporaryDirectory() as work, Gap(f"{work}/packets") as gap:
-            base_start = time.time()
-            time.sleep(BASE_S)
-            figures |= {"resident_mb": resident / 1e6} | inside(m, resident)
-            time.sleep(max(0, m.moments["end"] + AFTER_S - time.time()))
-            figures |= outside(gap, base_start, m.moments, procedure in DRAINING)
-            self.keep_timeline(workload, procedure, m, gap)
+        with tempfile.TemporaryDirectory() as work:
+            figures |= self.among_peers(workload, m, work) if workload.peers else \
+                self.watched(workload, m, work)
+        figures["total_ms"] = (m.moments["end"] - m.moments["start"]) * 1000
         workload.check(target)
+        return figures | workload.after()
+
+    def watched(self, workload, m, work):
+        """The gap meter sees the container's beats."""
+        with Gap(f"{work}/packets") as gap:
+            base_start = time.time()
+            figures = surrounded(m)
+            figures |= outside(gap, base_start, m.moments, m.procedure in DRAINING)
+            self.keep_timeline(workload, m.procedure, m, gap)
         return figures
+
+    def among_peers(self, workload, m, work):
+        """The container's peers see for themselves what they lose."""
+        with Peers(workload.peers, work) as peers:
+            figures = surrounded(m)
+            said, gone = peers.end()
+        del figures["sent_per_resident"]  # the peers' own traffic would be in it
+        return figures | workload.seen(said, gone, m.moments)
 
     def keep_timeline(self, workload, procedure, m, gap):
         if procedure != "hybrid":
@@ -219,7 +240,7 @@ class Bench:
         try:
             sample |= self.sample(w, procedure, source)
             failures[procedure] = 0
-            said = f"{sample['gap_ms']:8.1f} ms"
+            said = f"{sample['gap_ms'] or 0:8.1f} ms"
             source = other(source)
         except Failed as e:
             sample["failed"] = said = str(e)

@@ -81,14 +81,25 @@ COLUMNS = [
     ("drain, s", "drain_ms", 1000, 2), ("sent/resident", "sent_per_resident", 1, 2),
     ("CPU, s", "cpu_s", 1, 2), ("slower in copy, %", "copy_slow_percent", 1, 0),
     ("slower in drain, %", "drain_slow_percent", 1, 0), ("target's peak, MB", "target_peak_mb", 1, 0),
-    ("lost", "lost", 1, 0), ("longest pause in copy, ms", "copy_gap_ms", 1, 1),
+    ("lost from it", "lost", 1, 0), ("lost to it", "lost_to", 1, 0), ("twice", "twice", 1, 0),
+    ("out of order", "late", 1, 0), ("longest stall, ms", "stall_ms", 1, 0),
+    ("stall less gap, ms", "stall_over_gap_ms", 1, 0), ("wrong bytes", "wrong", 1, 0),
+    ("resets", "resets", 1, 0), ("redis-benchmark's errors", "errors", 1, 0), ("longest pause in copy, ms", "copy_gap_ms", 1, 1),
     ("and before it, ms", "base_gap_ms", 1, 1), ("copied, MB/s", "copy_mb_s", 1, 0),
     ("TLS stream, MB/s", "tls_mb_s", 1, 0), ("fault, µs median", "fault_p50_us", 1, 0),
     ("p99", "fault_p99_us", 1, 0)]
+# What must not happen even once is shown as the most of all runs, and what varies much with its spread.
+COUNTS = {"lost", "lost_to", "twice", "late", "wrong", "resets", "errors"}
+SPREAD = {"stall_ms", "stall_over_gap_ms"}
 
 
 def cell(row, figure, by, decimals):
-    return f"{row[figure]['median'] / by:.{decimals}f}" if row.get(figure) else ""
+    if not row.get(figure):
+        return ""
+    median, least, most = (f"{row[figure][k] / by:.{decimals}f}" for k in ("median", "min", "max"))
+    if figure in SPREAD:
+        return f"{median} ({least}–{most})"
+    return most if figure in COUNTS else median
 
 
 def gap_cell(row):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is migrated."""
+import json
 import re
 import time
 
@@ -7,6 +8,8 @@ from lab import SITES, Failed, at, lab
 
 FLOATING = "10.10.0.100"
 BEAT = f"{FLOATING}/10.10.0.50/26000"
+ECHO = (FLOATING, 7000)
+REDIS = (FLOATING, 6379)
 PROCEDURES = ["by-hand-stop", "by-hand-post", "stop", "post", "pre", "hybrid"]
 
 
@@ -15,6 +18,7 @@ class Workload:
 
     procedures = PROCEDURES
     settle_s = 2.0
+    peers = {}  # instead of the player's gap meter: commands of lab/lab, by names
 
     def __init__(self, name, container, *args):
         self.name = name
@@ -34,6 +38,10 @@ class Workload:
 
     def before(self, _from, _to):
         """What else is measured before each migration: figures for the sample."""
+        return {}
+
+    def after(self):
+        """And what after it."""
         return {}
 
 
@@ -66,6 +74,13 @@ class Game(Workload):
 
     def check(self, site):
         lab("player", "status")
+
+    def before(self, _from, _to):
+        self.missed = int(lab("player", "missed"))
+        return {}
+
+    def after(self):
+        return {"lost_to": int(lab("player", "missed")) - self.missed}
 
 
 class Distant(Game):
@@ -110,6 +125,84 @@ class Copy(Mem):
         return {"tls_mb_s": got / seconds / 1e6}
 
 
+class Traffic(Workload):
+    """A server at the floating address, and peers that see what they lose."""
+
+    def start(self):
+        lab("workload", "start", SITES[0], self.container, *self.args)
+        time.sleep(self.settle_s)
+
+    @staticmethod
+    def of_connection(said):
+        """A connection that breaks is a figure, not a failure."""
+        return {"resets": 0 if json.loads(said).get("said") else 1}
+
+
+class Datagrams(Traffic):
+    """A thousand datagrams a second, each with a number and sent back with another; and a connection
+    that is idle."""
+
+    peers = {"udp": ("peer", "udp", *ECHO, 1000), "idle": ("peer", "idle", *ECHO)}
+
+    def __init__(self, name):
+        super().__init__(name, "echo")
+
+    def seen(self, said, _gone, _moments):
+        udp = json.loads(said["udp"])
+        return self.of_connection(said["idle"]) | {
+            "gap_ms": udp["gap_ms"], "sent": udp["sent"], "lost": udp["lost_back"],
+            "lost_to": udp["lost_there"], "twice": udp["twice"],
+            "late": udp["late_there"] + udp["late_back"]}
+
+
+class Download(Traffic):
+    """A connection at full speed; some datagrams say how long the gap is, of which it may lose some."""
+
+    peers = {"download": ("peer", "download", *ECHO, 0), "udp": ("peer", "udp", *ECHO, 200)}
+
+    def __init__(self, name):
+        super().__init__(name, "echo")
+
+    def seen(self, said, _gone, moments):
+        got, gap = json.loads(said["download"]), json.loads(said["udp"])["gap_ms"]
+        if "error" in got:
+            return {"gap_ms": gap, "resets": 1}
+        stall = max((s["ms"] for s in got["stalls"] if s["at"] > moments["start"]), default=0)
+        return {"gap_ms": gap, "stall_ms": stall, "stall_over_gap_ms": stall - gap,
+                "wrong": got["wrong"], "resets": 0, "mbit": got["mbit"]}
+
+
+class Clients(Traffic):
+    """redis-server with 500,000 keys and redis-benchmark as its clients over the network, any error of which
+    ends it; and a client that is idle."""
+
+    peers = {"benchmark": ("client", "redis-benchmark", "-h", FLOATING, "-t", "set,get", "-c", 20,
+                           "-n", 100000000, "-r", 500000, "-d", 100, "-q"),
+             "idle": ("peer", "redis", *REDIS, 2000), "busy": ("peer", "redis", *REDIS, 1)}
+    keys = 500000
+
+    def __init__(self, name):
+        super().__init__(name, "redis-net")
+
+    def start(self):
+        super().start()
+        self.cli("debug", "populate", self.keys, "key", 100)
+
+    @staticmethod
+    def cli(*command):
+        return lab("client", "redis-cli", "-h", FLOATING, *command).strip()
+
+    def check(self, site):
+        if int(self.cli("dbsize")) < self.keys:
+            raise Failed("redis has lost keys")
+
+    def seen(self, said, gone, _moments):
+        figures = self.of_connection(said["idle"])
+        figures["resets"] += self.of_connection(said["busy"])["resets"]
+        figures["errors"] = int("benchmark" in gone or "rror" in said["benchmark"])
+        return {"gap_ms": json.loads(said["busy"]).get("longest_ms")} | figures
+
+
 ALL = {w.name: w for w in [
     Game(),
     Mem("server-270", 270, 3, "hot", touch=30),
@@ -124,6 +217,9 @@ ALL = {w.name: w for w in [
     Mem("mem-1024-100-hot", 1024, 100, "hot"),
     Redis("redis"),
     Distant("game-50ms-100mbit"),
+    Datagrams("traffic-datagrams"),
+    Download("traffic-download"),
+    Clients("traffic-redis"),
     Copy("copy-1024", 1024, 0),
 ]}
 

@@ -5,6 +5,7 @@
  *   peer udp ADDRESS PORT RATE         datagrams, RATE a second, until SIGTERM
  *   peer download ADDRESS PORT BYTES   as fast as it goes, every byte verified; 0: until SIGTERM
  *   peer idle ADDRESS PORT             a connection that says something every two seconds, until SIGTERM
+ *   peer redis ADDRESS PORT MS         the same to a redis, every so many milliseconds
  */
 #define _GNU_SOURCE
 #include "tool.h"
@@ -162,14 +163,16 @@ static uint8_t byte_at(uint64_t place)
 	return (uint8_t)((place * 0x9e3779b97f4a7c15u) >> 56);
 }
 
-/* Silences of more than 30 ms are stalls. */
+/* Silences of more than 30 ms are stalls; "at" is when they end, in seconds since 1970. */
 static int download(char **argv)
 {
 	static uint8_t b[262144];
 	uint64_t total = strtoull(argv[2], NULL, 10), place = 0, start = now(), last = start, stall = 0;
 	uint64_t wanted = total ? total : UINT64_MAX;
 	unsigned long wrong = 0, stalls = 0;
-	double each[STALLS];
+	struct {
+		double at, ms;
+	} each[STALLS];
 	int s = connect_to(argv[0], argv[1], SOCK_STREAM);
 
 	if (s < 0 || write(s, "d", 1) != 1 || write(s, &wanted, 8) != 8)
@@ -184,8 +187,10 @@ static int download(char **argv)
 			return fail(n < 0 ? "reading" : "closed early");
 		if (t - last > stall)
 			stall = t - last;
-		if (t - last > STALL_NS && stalls < STALLS)
-			each[stalls++] = (double)(t - last) / 1e6;
+		if (t - last > STALL_NS && stalls < STALLS) {
+			each[stalls].at = (double)clock_ns(CLOCK_REALTIME) / 1e9;
+			each[stalls++].ms = (double)(t - last) / 1e6;
+		}
 		last = t;
 		for (ssize_t i = 0; i < n; i++)
 			wrong += b[i] != byte_at(place + (uint64_t)i);
@@ -196,29 +201,47 @@ static int download(char **argv)
 		wrong ? "false" : "true", (unsigned long long)place, wrong, (double)stall / 1e6,
 		(double)place * 8e3 / (double)(now() - start));
 	for (unsigned long i = 0; i < stalls; i++)
-		printf("%s%.1f", i ? ", " : "", each[i]);
+		printf("%s{\"at\": %.4f, \"ms\": %.1f}", i ? ", " : "", each[i].at, each[i].ms);
 	puts("]}");
 	return wrong != 0;
 }
 
-static int idle(char **argv)
+/* Says @say, and hears @expect. */
+static bool is_answered(int s, const char *say, const char *expect)
+{
+	char heard[64];
+	size_t n = strlen(expect);
+
+	return write(s, say, strlen(say)) == (ssize_t)strlen(say) &&
+		recv(s, heard, n, MSG_WAITALL) == (ssize_t)n && memcmp(heard, expect, n) == 0;
+}
+
+static int idle(char **argv, bool redis, int pause_ms)
 {
 	int s = connect_to(argv[0], argv[1], SOCK_STREAM);
-	struct timespec pause = {.tv_sec = 2};
+	struct timespec pause = {.tv_sec = pause_ms / 1000, .tv_nsec = pause_ms % 1000 * 1000000};
 	unsigned long said = 0;
+	uint64_t longest = 0;
 
-	if (s < 0 || write(s, "e", 1) != 1)
+	if (s < 0 || (!redis && write(s, "e", 1) != 1))
 		return fail("connecting");
 	while (!ended) {
-		unsigned long back = 0;
+		char say[32], expect[64];
+		uint64_t start = now(), waited;
 
-		if (write(s, &said, sizeof(said)) != sizeof(said) ||
-			recv(s, &back, sizeof(back), MSG_WAITALL) != sizeof(back) || back != said)
+		snprintf(say, sizeof(say), redis ? "ECHO %08lu\r\n" : "%08lu", said);
+		snprintf(expect, sizeof(expect), redis ? "$8\r\n%08lu\r\n" : "%08lu", said);
+		if (!is_answered(s, say, expect)) {
+			if (ended) /* in the middle of it */
+				break;
 			return fail("echo");
+		}
+		waited = now() - start;
+		longest = waited > longest ? waited : longest;
 		said++;
 		nanosleep(&pause, NULL);
 	}
-	printf("{\"ok\": true, \"said\": %lu}\n", said);
+	printf("{\"ok\": true, \"said\": %lu, \"longest_ms\": %.1f}\n", said, (double)longest / 1e6);
 	return 0;
 }
 
@@ -233,7 +256,10 @@ int main(int argc, char **argv)
 	if (argc == 5 && strcmp(argv[1], "download") == 0)
 		return download(argv + 2);
 	if (argc == 4 && strcmp(argv[1], "idle") == 0)
-		return idle(argv + 2);
-	fprintf(stderr, "usage: peer udp ADDRESS PORT RATE | download ADDRESS PORT BYTES | idle ADDRESS PORT\n");
+		return idle(argv + 2, false, 2000);
+	if (argc == 5 && strcmp(argv[1], "redis") == 0 && atoi(argv[4]) > 0)
+		return idle(argv + 2, true, atoi(argv[4]));
+	fprintf(stderr, "usage: peer udp ADDRESS PORT RATE | download ADDRESS PORT BYTES | idle ADDRESS PORT |\n"
+			"       redis ADDRESS PORT MS\n");
 	return 2;
 }

@@ -57,6 +57,20 @@ player_status() {
 	echo "player: connected"
 }
 
+# How many of the player's datagrams the server has missed so far, by their numbers: it says so itself.
+player_missed() {
+	local said
+	wait_for 10 server_statistics || die "player: the server does not answer"
+	said=$(server_statistics)
+	echo "${said##* }"
+}
+
+server_statistics() {
+	in_player bash -c "exec 3<>/dev/udp/$FLOATING/$GAME_PORT &&
+		printf '\\xff\\xff\\xff\\xffrcon lab net_stats' >&3 &&
+		timeout 1 dd bs=65536 count=1 status=none <&3 | grep -a '^droppedDatagrams'"
+}
+
 player_stop() {
 	in_player sh -c 'kill $(cat /run/mover.pid /run/player.pid) 2>/dev/null; pkill Xvfb' || :
 }

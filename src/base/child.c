@@ -203,39 +203,47 @@ int child_adopt_orphans(void)
 	return prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 ? -errno : 0;
 }
 
-/* Kills the children of one of our threads; how many there were. */
-static int kill_children_of(pid_t tid)
+static int children_of_thread(pid_t pid, const char *tid, void (*f)(void *ctx, pid_t child), void *ctx)
 {
 	_cleanup_free_ char *text = NULL;
 	char path[64], *p, *end;
 	int n = 0;
 
-	snprintf(path, sizeof(path), "/proc/self/task/%d/children", tid);
+	snprintf(path, sizeof(path), "/proc/%d/task/%.16s/children", pid, tid);
 	if (file_read(path, CHILDREN_MAX_BYTES, &text, NULL) < 0)
 		return 0;
 	for (p = text;; p = end, n++) {
-		pid_t pid = (pid_t)strtol(p, &end, 10);
+		pid_t child = (pid_t)strtol(p, &end, 10);
 
 		if (end == p)
 			return n;
-		kill(pid, SIGKILL);
-		waitpid(pid, NULL, WNOHANG);
+		f(ctx, child);
 	}
 }
 
-static int kill_children(void)
+int process_children(pid_t pid, void (*f)(void *ctx, pid_t child), void *ctx)
 {
-	DIR *d = opendir("/proc/self/task");
 	struct dirent *entry;
+	char path[64];
 	int n = 0;
+	DIR *d;
 
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	d = opendir(path);
 	if (!d)
 		return -errno;
 	while ((entry = readdir(d)))
 		if (entry->d_name[0] != '.')
-			n += kill_children_of(atoi(entry->d_name));
+			n += children_of_thread(pid, entry->d_name, f, ctx);
 	closedir(d);
 	return n;
+}
+
+static void kill_one(void *ctx, pid_t pid)
+{
+	(void)ctx;
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, WNOHANG);
 }
 
 int child_kill_descendants(uint64_t deadline)
@@ -244,7 +252,7 @@ int child_kill_descendants(uint64_t deadline)
 	int n;
 
 	/* Those of a child that was killed come to us a moment later. */
-	while ((n = kill_children()) > 0) {
+	while ((n = process_children(getpid(), kill_one, NULL)) > 0) {
 		if (deadline_passed(deadline))
 			return -ETIMEDOUT;
 		nanosleep(&soon, NULL);

@@ -50,6 +50,9 @@ void child_done(struct child *c);
  */
 int child_adopt_orphans(void);
 
+/* Calls @f with each child of a process; how many there were, or -errno. */
+int process_children(pid_t pid, void (*f)(void *ctx, pid_t child), void *ctx);
+
 /* Kills and reaps everything that descends from this process. -ETIMEDOUT. */
 int child_kill_descendants(uint64_t deadline);
 

@@ -257,7 +257,7 @@ static long call(struct tracee *t, long number, uint64_t arg, uint64_t deadline)
 	return r < 0 ? r : (long)regs.rax;
 }
 
-static int fetch(pid_t pid, int fd)
+int inject_fetch(pid_t pid, int fd)
 {
 	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0), r;
 
@@ -277,7 +277,7 @@ static int make_descriptor(struct tracee *t, uint64_t deadline)
 
 	if (there < 0)
 		return (int)there;
-	fd = fetch(t->pid, (int)there);
+	fd = inject_fetch(t->pid, (int)there);
 	call(t, SYS_close, (uint64_t)there, DEADLINE_NEVER);
 	return fd;
 }

@@ -17,5 +17,8 @@
  * it has ended, -EBUSY when it can't be stopped now, -ENOSYS on processors that this isn't written for. */
 int inject_userfaultfd(pid_t pid);
 
+/* A copy of one of its descriptors, the caller's; or -errno. */
+int inject_fetch(pid_t pid, int fd);
+
 /* One of this process, to see what the kernel can. */
 int inject_probe(void);

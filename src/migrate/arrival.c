@@ -138,6 +138,22 @@ static void deliver(struct arrival *a, const void *packet, size_t len)
 		a->overflow++;
 }
 
+void arrival_look(struct arrival *a, const pid_t *processes, size_t n)
+{
+	if (!has_address(a) || a->resend || resend_new(&a->resend) < 0)
+		return;
+	for (size_t i = 0; i < n; i++)
+		resend_look(a->resend, processes[i]);
+}
+
+static void resend_lacking(struct arrival *a)
+{
+	if (a->resend)
+		resend_send(a->resend, a->injectors);
+	resend_free(a->resend);
+	a->resend = NULL;
+}
+
 static void wait_room(struct arrival *a, struct sockets_pace *pace)
 {
 	_cleanup_netns_ int back = -1;
@@ -153,11 +169,15 @@ void arrival_deliver(struct arrival *a)
 
 	for (unsigned n = 1; c.left > 0; n++) {
 		size_t len = cursor_u16(&c);
+		const void *packet = cursor_take(&c, len);
 
-		deliver(a, cursor_take(&c, len), len);
+		deliver(a, packet, len);
+		if (a->resend && destination(a, packet, len))
+			resend_heard(a->resend, packet, len);
 		if (n % SOCKETS_BURST == 0)
 			wait_room(a, &pace);
 	}
+	resend_lacking(a);
 	buf_reset(&a->kept);
 	a->running = true;
 }
@@ -376,6 +396,7 @@ void arrival_revoke(struct arrival *a)
 void arrival_done(struct arrival *a)
 {
 	hold_free(a->hold);
+	resend_free(a->resend);
 	buf_done(&a->kept);
 	fd_close(&a->injectors[0]);
 	fd_close(&a->injectors[1]);

@@ -7,6 +7,7 @@
 #include "net/floating.h"
 #include "net/hold.h"
 #include "net/home.h"
+#include "net/resend.h"
 #include "oci/config.h"
 #include "wire/msg.h"
 
@@ -30,6 +31,7 @@ struct arrival {
 	int injectors[2], timer; /* owned; for IPv4, for IPv6 */
 	int event;	       /* owned: HELD_END came */
 	struct buf kept;       /* owned: what the source has held, until the container runs */
+	struct resend *resend; /* owned, until it runs; NULL: what peers lack is left to the kernel */
 	bool running, held_end, settled, shown;
 	unsigned announcements;
 	uint64_t announced_at;
@@ -61,6 +63,9 @@ int arrival_guarded_fd(const struct arrival *a);
  * host the owner of one although the source has not given it away. */
 int arrival_take(struct arrival *a, struct waiter *w, struct err *e);
 
+/* The container is restored and doesn't run yet, with these processes: what its connections have sent. */
+void arrival_look(struct arrival *a, const pid_t *processes, size_t n);
+
 /* HELD or HELD_END. */
 int arrival_message(struct arrival *a, const struct msg *m, struct err *e);
 
@@ -68,7 +73,7 @@ int arrival_message(struct arrival *a, const struct msg *m, struct err *e);
  * long as there are waits. */
 int arrival_show(struct arrival *a, struct err *e);
 
-/* It runs: it gets what the source has held. */
+/* It runs: it gets what the source has held, and its peers what they lack. */
 void arrival_deliver(struct arrival *a);
 
 /* Waits until it has got what the source has held, and what came here meanwhile. */

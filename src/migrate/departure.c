@@ -11,7 +11,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#define DRAIN_MS 20	/* one tick of most applications */
+#define DRAIN_MS 100	/* some ticks of most applications, which a busy host may not let run at once */
 #define LOOK_MS 1	/* there is no event for an empty queue */
 #define QUIET_MS 2	/* a neighbour has heard the announcement and sent what it was about to send */
 #define TURN_MS 100	/* peers that take longer don't keep the others waiting */

@@ -8,9 +8,11 @@
 #include "criu/images.h"
 #include "criu/workplace.h"
 #include "migrate/images.h"
+#include "oci/cgroup.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -206,6 +208,26 @@ int restore_to_gate(struct restore *r, struct waiter *w, struct err *e)
 	unwatch(r);
 	r->gate_at = clock_now();
 	return ret;
+}
+
+/* CRIU has runc's child for each container that it makes (rst-sibling), beside itself. */
+static void take_cgroup(void *ctx, pid_t child)
+{
+	char own[PATH_MAX], cgroup[PATH_MAX], *ret = ctx;
+
+	if (cgroup_own(own, sizeof(own)) == 0 && cgroup_of(child, cgroup, sizeof(cgroup)) == 0 &&
+		strcmp(own, cgroup) != 0)
+		snprintf(ret, PATH_MAX, "%s", cgroup);
+}
+
+int restore_processes(const struct restore *r, pid_t **ret, size_t *ret_n)
+{
+	char cgroup[PATH_MAX] = "";
+	int n = process_children(r->runc.pid, take_cgroup, cgroup);
+
+	if (n < 0 || !cgroup[0])
+		return n < 0 ? n : -ESRCH;
+	return cgroup_processes(cgroup, ret, ret_n);
 }
 
 int restore_open_gate(struct restore *r, struct waiter *w, struct err *e)

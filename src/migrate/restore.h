@@ -57,6 +57,9 @@ int restore_feed(struct restore *r, const struct buf *inventory, struct err *e);
 
 int restore_to_gate(struct restore *r, struct waiter *w, struct err *e);
 
+/* The processes that are there then; *ret is freed by the caller. 0 or -errno. */
+int restore_processes(const struct restore *r, pid_t **ret, size_t *ret_n);
+
 /* Lets it run; returns when it does. */
 int restore_open_gate(struct restore *r, struct waiter *w, struct err *e);
 

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/file.h"
 #include "criu/workplace.h"
 #include "migrate/answer.h"
 #include "migrate/arrival.h"
@@ -575,6 +576,16 @@ static int send_phases(struct target *t, enum msg_type type, struct err *e)
 	return send_control(t, type, &m, e);
 }
 
+/* While the source commits. */
+static void look_at_connections(struct target *t)
+{
+	_cleanup_free_ pid_t *processes = NULL;
+	size_t n;
+
+	if (restore_processes(&t->restore, &processes, &n) == 0)
+		arrival_look(&t->arrival, processes, n);
+}
+
 static int run_restore(void *ctx, struct err *e)
 {
 	struct target *t = ctx;
@@ -586,7 +597,11 @@ static int run_restore(void *ctx, struct err *e)
 	r = memory_in_open(&t->memory, e);
 	if (r == 0 && (t->mode == MODE_STOP || t->mode == MODE_PRE))
 		r = memory_in_wait_all(&t->memory, e);
-	return r < 0 ? r : send_phases(t, MSG_RESTORED, e);
+	if (r == 0)
+		r = send_phases(t, MSG_RESTORED, e);
+	if (r == 0)
+		look_at_connections(t);
+	return r;
 }
 
 /* --- commit ----------------------------------------------------------------------------------- */

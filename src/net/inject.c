@@ -62,21 +62,31 @@ int injector_open(const struct address *a)
 	return fd;
 }
 
-int inject(int injector, const struct address *a, const void *packet, size_t len)
+static int send_to(int injector, uint8_t family, const uint8_t *to, const void *packet, size_t len, int flags)
 {
 	struct sockaddr_in v4 = {.sin_family = AF_INET};
 	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
-	const struct sockaddr *to = (struct sockaddr *)&v6;
-	socklen_t to_len = sizeof(v6);
+	const struct sockaddr *at = (struct sockaddr *)&v6;
+	socklen_t at_len = sizeof(v6);
 
+	if (family == AF_INET) {
+		memcpy(&v4.sin_addr, to, 4);
+		at = (struct sockaddr *)&v4;
+		at_len = sizeof(v4);
+	} else {
+		memcpy(&v6.sin6_addr, to, 16);
+	}
+	return sendto(injector, packet, len, flags, at, at_len) < 0 ? -errno : 0;
+}
+
+int inject_out(int injector, uint8_t family, const uint8_t *to, const void *packet, size_t len)
+{
+	return send_to(injector, family, to, packet, len, MSG_DONTWAIT);
+}
+
+int inject(int injector, const struct address *a, const void *packet, size_t len)
+{
 	if (!inject_valid(a, packet, len))
 		return -EINVAL;
-	if (a->family == AF_INET) {
-		memcpy(&v4.sin_addr, a->bytes, 4);
-		to = (struct sockaddr *)&v4;
-		to_len = sizeof(v4);
-	} else {
-		memcpy(&v6.sin6_addr, a->bytes, 16);
-	}
-	return sendto(injector, packet, len, 0, to, to_len) < 0 ? -errno : 0;
+	return send_to(injector, a->family, a->bytes, packet, len, 0);
 }

@@ -27,5 +27,8 @@ const void *inject_sender(const struct address *a, const void *packet);
 /* A socket for it, the caller's, or -errno. */
 int injector_open(const struct address *a);
 
+/* A packet from one of this host's addresses, to somebody else, as it is. 0 or -errno; it never waits. */
+int inject_out(int injector, uint8_t family, const uint8_t *to, const void *packet, size_t len);
+
 /* The address must be this host's. 0 or -errno; -EINVAL for a packet that isn't valid. */
 int inject(int injector, const struct address *a, const void *packet, size_t len);

@@ -4,6 +4,7 @@
 load helpers
 load traffic
 
+# Each of two migrations, of which the tests that count less than the first take a part.
 ROUNDS=${GODWIT_TEST_ROUNDS:-5}
 V4=10.10.0.100
 V6=fd10::100
@@ -23,6 +24,11 @@ teardown() {
 		lab workload stop "$s" redis-net
 		lab game stop "$s"
 	done
+}
+
+# at_most ROUNDS
+at_most() {
+	[ "$ROUNDS" -le "$1" ] || ROUNDS=$1
 }
 
 to_and_fro() {
@@ -50,7 +56,7 @@ udp_moves() {
 @test "no datagram is lost, doubled or late, and one host answers for the address" {
 	udp_moves echo $V4
 	jq -e '.address | .held > 10 and .delivered >= .held and .overflowed == 0 and .silent_ms > 0 and
-		.hold_ms < 100' <<<"$report"
+		.hold_ms < 200' <<<"$report"
 }
 
 @test "the same with IPv6" {
@@ -59,10 +65,13 @@ udp_moves() {
 
 @test "the same with 20 ms of delay and 100 Mbit/s" {
 	lab link tuebingen --delay 20 --rate 100
-	ROUNDS=$(((ROUNDS + 1) / 2)) udp_moves echo $V4
+	ROUNDS=$(((ROUNDS + 1) / 2))
+	at_most 10
+	udp_moves echo $V4
 }
 
-@test "busy and idle TCP connections live on, with the right bytes" {
+@test "busy and idle TCP connections live on, with the right bytes, and stall for the freeze" {
+	at_most 10
 	lab workload start strasbourg echo
 	save_state
 	start idle peer idle $V4 7000
@@ -74,7 +83,8 @@ udp_moves() {
 	busy=$(stop busy)
 	idle=$(stop idle)
 	echo "$busy $idle"
-	jq -e '.ok and .bytes > 100000000 and .stall_ms < 1000' <<<"$busy"
+	jq -e '.ok and .bytes > 100000000' <<<"$busy"
+	stalls_in_proportion "$busy"
 	jq -e '.ok and .said >= 2' <<<"$idle"
 	same_state
 }
@@ -84,6 +94,7 @@ redis_cli() {
 }
 
 @test "redis answers its clients through the moves, and has what it had" {
+	at_most 5
 	lab workload start strasbourg redis-net
 	wait_until redis_cli ping
 	redis_cli debug populate 500000 key 100
@@ -102,9 +113,11 @@ redis_cli() {
 	same_state
 }
 
-@test "the player misses no packet of the game" {
+@test "the player misses no packet of the game, and the server none of the player's" {
+	at_most 10
 	lab game start strasbourg
 	lab player start
+	missed=$(lab player missed)
 	lab gap start "$BATS_TEST_TMPDIR/gap"
 	sleep 1
 	from=$(date +%s.%N)
@@ -115,6 +128,7 @@ redis_cli() {
 	run lab gap report "$BATS_TEST_TMPDIR/gap" "$from" "$(date +%s.%N)"
 	echo "$output"
 	jq -e '.lost == 0 and .received > 100' <<<"$output"
+	[ "$(lab player missed)" = "$missed" ]
 }
 
 @test "what is rolled back has lost nothing either" {
