@@ -6,6 +6,7 @@
 #include "mem/keeper_impl.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/thread.h"
@@ -86,6 +87,8 @@ static int put(struct keeper_process *k, size_t line, const struct keeper_reques
 	if (!is_sound(q, KEEPER_ROOM_PAGES) ||
 		block_of(q->addr) != block_of(q->addr + PAGES_TO_BYTES(q->pages) - 1))
 		return -EINVAL;
+	if (FAULT(keeper_page_put, NULL) < 0)
+		return -EIO;
 	return pager_put(k->pager, q->vpid, q->addr, q->pages, keeper_slot(&k->link, line, q->slot));
 }
 
@@ -130,6 +133,8 @@ static int add_view(struct keeper_process *k, const struct keeper_request *q, in
 
 	if (*fd < 0 || !uffd_is(*fd) || fd_set_nonblock(*fd) < 0)
 		return -EINVAL;
+	if (FAULT(keeper_view_came, NULL) < 0)
+		return -EIO;
 	return pager_add_view(k->pager, q->vpid, fd_take(fd), &e);
 }
 

@@ -2,6 +2,7 @@
 #include "migrate/images.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/file.h"
 #include "criu/kinds.h"
@@ -41,6 +42,8 @@ static int send_file(struct channel *c, int dir, const char *name, uint8_t *room
 			return err_sys(e, -r, "reading image %s", name);
 		m.data = (struct msg_bytes){room, n};
 		r = channel_send_data(c, MSG_IMAGE, &m, &m.data, deadline, e);
+		if (r == 0)
+			r = FAULT(source_image_sent, e);
 		m.offset += n;
 	} while (r == 0 && m.offset < m.total);
 	sum->count++;
@@ -157,6 +160,8 @@ int images_take(struct images_in *in, const struct msg_image *m, struct err *e)
 	in->bytes += m->data.len;
 	r = append(in, &m->data);
 	in->at += m->data.len;
+	if (r == 0)
+		r = FAULT(target_image_came, NULL);
 	return r < 0 ? err_sys(e, -r, "writing image %s", in->name) : 0;
 }
 
