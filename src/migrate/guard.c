@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "migrate/door.h"
 #include "migrate/recover.h"
 
 #include <errno.h>
@@ -95,6 +96,8 @@ __attribute__((noreturn)) static void guard_main(int pipe_end, int keep, const c
 	syscall(SYS_close_range, 5u, ~0u, 0u);
 	fd_wait(3, POLLIN, DEADLINE_NEVER);
 	settle(path, config_dir);
+	/* We had a copy of the door until just now, and the agent may have looked before. */
+	doors_sweep();
 	_exit(0);
 }
 
