@@ -69,9 +69,9 @@ FAULT_POINT(source_restored, FAILS LINK CRIU "other ")
 FAULT_POINT(source_journal_committed, FAILS LINK CRIU "other ")
 FAULT_POINT(source_commit_sent, FAILS LINK CRIU "other ")
 FAULT_POINT(target_commit_came, FAILS LINK CRIU "keeper other ")
-FAULT_POINT(target_journal_owner, FAILS LINK "guard other ")
+FAULT_POINT(target_journal_owner, FAILS LINK CRIU "other ")
+FAULT_POINT(target_shown, FAILS LINK CRIU "other ")
 FAULT_POINT(target_owns, FAILS LINK "guard other ")
-FAULT_POINT(target_shown, FAILS LINK "guard other ")
 
 /* It runs on the target. */
 FAULT_POINT(target_gate_open, OWN LINK "guard other ")

@@ -41,8 +41,9 @@ static bool find_entry(const char *path, struct journal_entry *ret)
 	return found;
 }
 
-/* The dead process closes its pipe before it has ended; until then it counts as alive. */
-static int settle_when_dead(const struct journal_entry *j, const char *config_dir,
+/* The dead process closes its pipe before it has ended; until then it counts as alive. A keeper that ends
+ * with it may have a word to say in the journal. */
+static int settle_when_dead(const char *path, struct journal_entry *j, const char *config_dir,
 	enum recovery *ret, struct err *e)
 {
 	const struct recovery_means means = {.config_dir = config_dir, .patient = true};
@@ -51,7 +52,7 @@ static int settle_when_dead(const struct journal_entry *j, const char *config_di
 	int r;
 
 	while ((r = recover_entry(j, &means, ret, e)) == 0 && *ret == RECOVERY_BUSY &&
-		!deadline_passed(deadline))
+		!deadline_passed(deadline) && find_entry(path, j))
 		nanosleep(&pause, NULL);
 	return r;
 }
@@ -69,7 +70,7 @@ static void settle(const char *path, const char *config_dir)
 	 * for nothing. */
 	if (strcmp(j.role, "target") == 0)
 		nanosleep(&pause, NULL);
-	if (settle_when_dead(&j, config_dir, &how, &e) < 0)
+	if (settle_when_dead(path, &j, config_dir, &how, &e) < 0)
 		fprintf(stderr, "godwit: %s: %s\n", j.container, e.text);
 	else if (how == RECOVERY_DOUBT)
 		fprintf(stderr, "godwit: %s is in doubt: %s\n", j.container, e.text);

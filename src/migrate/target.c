@@ -377,14 +377,37 @@ static void alone(void *ctx)
 	say(ctx, "its process has ended: the keeper of its memory goes on");
 }
 
-/* A source that asks is told that nothing is needed any more. */
-static void over(void *ctx)
+static bool is_owner(const struct target *t)
 {
-	struct target *t = ctx;
 	struct journal_entry j;
 
-	if (journal_find(t->id, false, &j) == 0 && strcmp(j.step, "owner") == 0)
+	return journal_find(t->id, false, &j) == 0 && strcmp(j.step, "owner") == 0;
+}
+
+static bool is_running(const struct target *t)
+{
+	struct container c;
+
+	return runc_state(t->container, &c, NULL) == 0 && c.pid > 0;
+}
+
+/* A source that asks is told that nothing is needed any more. Of a container that may never have run, and is
+ * not there, nobody may say that: its source's copy would go. */
+static void over(void *ctx, bool ran)
+{
+	struct target *t = ctx;
+
+	if (is_owner(t) && (ran || is_running(t)))
 		journal_step(&t->journal, "drained", NULL);
+}
+
+/* Then it is the source's: who clears this entry away says so. */
+static void never(void *ctx)
+{
+	struct target *t = ctx;
+
+	if (is_owner(t))
+		journal_step(&t->journal, "prepared", NULL);
 }
 
 static void lost(void *ctx)
@@ -406,6 +429,7 @@ static int start_keeper(struct target *t, struct err *e)
 		.alone = alone,
 		.replace = replace,
 		.over = over,
+		.never = never,
 		.lost = lost,
 		.complain = complain,
 		.ctx = t,
@@ -605,6 +629,15 @@ static int run_restore(void *ctx, struct err *e)
 
 /* --- commit ----------------------------------------------------------------------------------- */
 
+/* One that is gone is noticed by whoever needs it next. */
+static void tell_keeper(struct target *t)
+{
+	struct err e = ERR_INIT;
+
+	if (memory_in_runs(&t->memory, &e) < 0)
+		say(t, "%s", e.text);
+}
+
 static int run_commit(void *ctx, struct err *e)
 {
 	struct target *t = ctx;
@@ -619,14 +652,14 @@ static int run_commit(void *ctx, struct err *e)
 	if (r == 0)
 		r = FAULT(target_journal_owner, e);
 	if (r == 0)
+		r = arrival_show(&t->arrival, e);
+	if (r == 0)
+		r = FAULT(target_shown, e);
+	/* Up to here the keeper's end says that it has never run, and from here on that it may have. */
+	if (r == 0)
 		r = memory_in_own(&t->memory, e);
 	if (r == 0)
 		r = FAULT(target_owns, e);
-	if (r < 0)
-		return r;
-	r = arrival_show(&t->arrival, e);
-	if (r == 0)
-		r = FAULT(target_shown, e);
 	/* Once CRIU has its yes the container may have run: no signal, and no source that goes away, is
 	 * a reason to undo it then. */
 	if (r == 0)
@@ -639,6 +672,7 @@ static int run_commit(void *ctx, struct err *e)
 	say(t, "runs here");
 	r = send_phases(t, MSG_RUNNING, e);
 	FAULT(target_running, NULL);
+	tell_keeper(t);
 	arrival_deliver(&t->arrival);
 	return r;
 }
@@ -916,6 +950,10 @@ static int replace(void *ctx, struct keeper *k)
 	/* The keeper knows whether there is anything to wait for, and then starts another one. */
 	if (r == 0 && t->container_pidfd < 0)
 		r = err_set(&e, ERR_LOCAL, ESRCH, "the container is not to be found");
+	if (r == 0)
+		r = memory_in_runs(&t->memory, &e);
+	if (r == 0)
+		runc_forget_restore(t->container);
 	if (r == 0)
 		r = drain_again(t, err_set(&e, ERR_PEER, ECONNRESET, "its process was killed"), &e);
 	if (r == 0)

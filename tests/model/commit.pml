@@ -389,6 +389,16 @@ ended:
 	} unless { t_dead }
 }
 
+/* The keeper outlives the target's process. It is told just before the yes that there may be one; not told,
+ * it knows that there was none. It may be killed as well. */
+active proctype Keeper()
+{
+	if
+	:: atomic { t_dead && t_journal == owner && !t_yes -> t_journal = prepared } // never: journal prepared
+	:: true
+	fi
+}
+
 /* From the gate on. With the target's process dead and no yes, CRIU takes it for a no; after a yes it
  * may come to let the container go before it dies as well. */
 active proctype Restore()
