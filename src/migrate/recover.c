@@ -169,6 +169,19 @@ static int recover_committed(const struct journal_entry *j, struct journal *clai
 	return state == STATE_UNKNOWN ? recover_source(j, e) : delete_source(j, e);
 }
 
+/* The target waits for a good-bye, and would for long. A failure to say it changes nothing here. */
+static int finish_source(const struct journal_entry *j, struct journal *claimed,
+	const struct recovery_means *means, struct err *e)
+{
+	struct err why = ERR_INIT;
+	enum msg_state state;
+	int r = delete_source(j, e);
+
+	if (r == 0 && means && means->config_dir)
+		settle_committed(claimed, means, &state, &why);
+	return r;
+}
+
 static int recover_claimed(const struct journal_entry *j, struct journal *claimed,
 	const struct recovery_means *means, enum recovery *ret, struct err *e)
 {
@@ -183,7 +196,7 @@ static int recover_claimed(const struct journal_entry *j, struct journal *claime
 	}
 	*ret = RECOVERY_CLEARED;
 	if (source && strcmp(j->step, "drained") == 0)
-		return delete_source(j, e);
+		return finish_source(j, claimed, means, e);
 	if (!source)
 		return recover_target(j, e);
 	*ret = RECOVERY_HERE;

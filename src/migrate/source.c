@@ -592,9 +592,9 @@ static void undo_send(void *ctx)
 static int in_doubt(struct source *s, struct err *e)
 {
 	err_wrap(e, "in doubt: the hand-over to %s was under way", s->flow.control.peer);
-	return err_remedy(e, "the container stays frozen here. When 'godwit status' on %s shows nothing "
-			     "of it any more: if 'runc list' there has it, 'runc delete --force %s' "
-			     "here, else 'runc resume %s'",
+	return err_remedy(e, "the container stays frozen here. When nothing of godwit's works on it on %s "
+			     "any more: if 'runc list' there says that it runs, 'runc delete --force "
+			     "%s' here, else 'runc resume %s'",
 		s->flow.control.peer, s->facts.c.id, s->facts.c.id);
 }
 

@@ -397,8 +397,10 @@ static void over(void *ctx, bool ran)
 {
 	struct target *t = ctx;
 
-	if (is_owner(t) && (ran || is_running(t)))
-		journal_step(&t->journal, "drained", NULL);
+	if (!is_owner(t) || !(ran || is_running(t)))
+		return;
+	runc_forget_restore(t->container);
+	journal_step(&t->journal, "drained", NULL);
 }
 
 /* Then it is the source's: who clears this entry away says so. */
