@@ -157,6 +157,8 @@ static int recover_committed(const struct journal_entry *j, struct journal *clai
 	int r;
 
 	*ret = RECOVERY_DOUBT;
+	/* CRIU has gone: a person who settles a doubt finds a container like any other. */
+	runc_forget_checkpoint(j->container);
 	r = give_address_away(j, e);
 	if (r < 0)
 		return r;

@@ -40,7 +40,6 @@
 #include <unistd.h>
 
 #define CHECK_MS 600000 /* the target reads its whole copy of the root file system */
-#define SEND_MS 600000
 #define EXPLAIN_MS 500
 #define GIVE_UP_MS 2000 /* for the target to confirm that it has stopped */
 
@@ -72,6 +71,7 @@ struct source {
 	enum owner owner;
 	struct resume resume;
 	bool drained_there; /* and nobody there says so again */
+	bool parted;	    /* the good-byes have been said */
 
 	uint64_t started, copy_start, copy_end, images_at, images_sent, restored, running, drained;
 	struct msg_drained result;
@@ -552,7 +552,7 @@ static int run_send(void *ctx, struct err *e)
 	/* The restore waits for the images, nothing yet for the pages. */
 	sender_pause(s->flow.sender, true);
 	s->images_at = clock_now();
-	r = images_send(&s->flow.control, WORKPLACE_IMAGES, deadline_in_ms(SEND_MS), e);
+	r = images_send(&s->flow.control, WORKPLACE_IMAGES, e);
 	s->images_sent = clock_now();
 	if (r == 0)
 		r = FAULT(source_images_sent, e);
@@ -677,6 +677,7 @@ static int drain(struct source *s, struct err *e)
 	if (r == 0)
 		r = wait_message(s, MSG_BYE, &m, e);
 	msg_done(&m);
+	s->parted = r == 0;
 	if (r == 0)
 		r = FAULT(source_bye_came, e);
 	return r;
@@ -720,11 +721,23 @@ static int run_drain(void *ctx, struct err *e)
 			break;
 		r = drain(s, e);
 	}
-	if (r == 0 || !s->drained)
-		return r == 0 ? 0 : not_all_there(s, e);
-	report_note(s->report, "the target has everything, but could not be told good-bye: its 'godwit "
-			       "status' will still show it");
-	return 0;
+	return r == 0 || s->drained ? 0 : not_all_there(s, e);
+}
+
+/* The journal, say, could not be written. Without an entry nobody will ask the target any more, so that it
+ * may forget. */
+static void part_late(struct source *s)
+{
+	struct err e = ERR_INIT;
+	struct msg m = MSG_INIT;
+	int r = s->flow.connected ? send_control(s, MSG_BYE, NULL, &e) : -ENOTCONN;
+
+	if (r == 0)
+		r = wait_message(s, MSG_BYE, &m, &e);
+	msg_done(&m);
+	if (r < 0)
+		report_note(s->report, "the target has everything, but could not be told good-bye: its "
+				       "'godwit status' will still show it");
 }
 
 static int run_finish(void *ctx, struct err *e)
@@ -743,6 +756,8 @@ static int run_finish(void *ctx, struct err *e)
 		r = departure_finish(&s->departure, e);
 	if (r == 0)
 		journal_end(&s->journal);
+	if (r == 0 && !s->parted)
+		part_late(s);
 	return r;
 }
 
