@@ -13,6 +13,9 @@
  *   silent  nothing passes between them, and nobody is told
  *   runc, criu, keeper, guard, other   that process is killed; the other side's
  *
+ * Other threads don't stand still at the points page_sent, page_came and fault_came: what would be at work
+ * when another process is killed there isn't known.
+ *
  * After the commit the target's keeper is what has the container's memory, and may not be killed
  * (docs/CORRECTNESS.md, "If the descriptors were closed").
  */
@@ -42,8 +45,8 @@ FAULT_POINT(target_prepared, FAILS LINK CRIU "keeper ")
 FAULT_POINT(source_prepared, FAILS LINK CRIU "other ")
 
 FAULT_POINT(source_looked, FAILS LINK CRIU "other ")
-FAULT_POINT(source_page_sent, FAILS LINK CRIU "other ")
-FAULT_POINT(target_page_came, FAILS LINK CRIU "keeper other ")
+FAULT_POINT(source_page_sent, FAILS LINK "guard other ")
+FAULT_POINT(target_page_came, FAILS LINK "guard keeper other ")
 FAULT_POINT(keeper_page_put, "kill disk error ")
 FAULT_POINT(source_copied, FAILS LINK CRIU "other ")
 
@@ -77,7 +80,7 @@ FAULT_POINT(target_owns, FAILS LINK "guard other ")
 FAULT_POINT(target_gate_open, OWN LINK "guard other ")
 FAULT_POINT(target_running, OWN LINK "guard other ")
 FAULT_POINT(source_running, FAILS LINK CRIU "other ")
-FAULT_POINT(source_fault_came, FAILS LINK CRIU "other ")
+FAULT_POINT(source_fault_came, FAILS LINK "guard other ")
 FAULT_POINT(target_wish, FAILS LINK "guard other ")
 FAULT_POINT(target_restore_ended, FAILS LINK "guard other ")
 FAULT_POINT(target_all_in, FAILS LINK "guard other ")

@@ -33,6 +33,11 @@ no_handlers() {
 	at "$1" sh -c "timeout $SETTLE_S sh -c 'until $ALONE; do sleep 0.05; done' && ${2:-true}"
 }
 
+# What is waited for here waits by itself.
+wait_until() {
+	"$@"
+}
+
 # The checker has verified all of its memory once more, from beginning to end.
 checker_verifies() {
 	# shellcheck disable=SC2016  # expands there
