@@ -9,7 +9,7 @@
 bundle_config() {
 	local tmpfs=$1 address=$2
 	shift 2
-	in_host "$(first_site)" sh -c 'cd "$(mktemp -d)" && runc spec && cat config.json' |
+	in_host "$(first_site)" sh -c 'd=$(mktemp -d) && cd "$d" && runc spec && cat config.json && rm -r "$d"' |
 		jq --arg tmpfs "$tmpfs" --arg address "$address" '
 		.process.terminal = false
 		| .process.args = $ARGS.positional

@@ -4,6 +4,7 @@
 #include "agent/connection.h"
 #include "base/clock.h"
 #include "base/fd.h"
+#include "migrate/door.h"
 #include "migrate/recover.h"
 #include "wire/identity.h"
 #include "wire/peers.h"
@@ -115,6 +116,7 @@ static void remove_handler(struct agent *a, size_t i)
 	a->n--;
 	a->handlers[i] = a->handlers[a->n];
 	a->clients[i] = a->clients[a->n];
+	doors_sweep();
 }
 
 /* One of a peer that has not shown who it is, so nothing is lost. */

@@ -306,6 +306,11 @@ int keeper_own(struct keeper *k)
 	return ask_plain(k, KEEPER_OWN, 0);
 }
 
+int keeper_runs(struct keeper *k)
+{
+	return ask_plain(k, KEEPER_RUNS, 0);
+}
+
 int keeper_event_fd(const struct keeper *k)
 {
 	return k->link.events[0];

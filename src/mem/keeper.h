@@ -38,8 +38,11 @@ struct keeper_config {
 	void (*alone)(void *ctx);
 	/* The worker in place of one that has died. Returns its exit code. */
 	int (*replace)(void *ctx, struct keeper *k);
-	/* The container needs no keeper any more, after keeper_own(): it has everything, or has ended. */
-	void (*over)(void *ctx);
+	/* The container needs no keeper any more, after keeper_own(): it has everything, or has ended. @ran:
+	 * keeper_runs() said that it did run; without, its worker died at the gate. */
+	void (*over)(void *ctx, bool ran);
+	/* No worker is left, keeper_own() has not been called and won't be: it has never run. */
+	void (*never)(void *ctx);
 	/* The keeper was killed: who waits does so for ever. */
 	void (*lost)(void *ctx);
 	/* An error that it bears. */
@@ -73,6 +76,9 @@ int keeper_give_way(struct keeper *k, bool on);
 
 /* The container may run on this host from now on: the keeper doesn't end with the worker. */
 int keeper_own(struct keeper *k);
+
+/* It runs: if it ends, it has ended by itself. */
+int keeper_runs(struct keeper *k);
 
 /* Readable when keeper_event() has something to say. */
 int keeper_event_fd(const struct keeper *k);

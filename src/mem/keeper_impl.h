@@ -29,6 +29,7 @@ enum keeper_verb {
 	KEEPER_STATS,
 	KEEPER_GIVE_WAY, /* @pages: on or off */
 	KEEPER_OWN,
+	KEEPER_RUNS,
 	KEEPER_LACKING, /* of the first process after @vpid, above @addr, into the slot */
 	KEEPER_ASK_AGAIN,
 };

@@ -6,6 +6,7 @@
 #include "mem/keeper_impl.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/thread.h"
@@ -29,6 +30,7 @@
 #define ADDRESS_MAX (1ull << 57) /* of any process: five levels of page tables on x86-64 */
 #define WISHES_MAX 1024
 #define ZEROS_MAX (1u << 20)	 /* pages */
+#define TICKS_TO_DIE 2		 /* CRIU takes milliseconds to kill what it has restored */
 #define EXPECT_FACTOR 16	 /* processes may share or swap what they have */
 #define OOM_ADJ "/proc/self/oom_score_adj"
 
@@ -47,7 +49,8 @@ struct keeper_process {
 	struct thread_priority priority;
 	struct ranges expected; /* of the process that is being expected */
 	pid_t worker;		/* our child, in place of one that died; 0: none */
-	bool has_worker, owned, done;
+	bool has_worker, owned, ran, done;
+	unsigned ticks; /* without a worker */
 	sigset_t signals; /* as they were */
 	char *oom_adj;	  /* the same; owned */
 };
@@ -86,6 +89,8 @@ static int put(struct keeper_process *k, size_t line, const struct keeper_reques
 	if (!is_sound(q, KEEPER_ROOM_PAGES) ||
 		block_of(q->addr) != block_of(q->addr + PAGES_TO_BYTES(q->pages) - 1))
 		return -EINVAL;
+	if (FAULT(keeper_page_put, NULL) < 0)
+		return -EIO;
 	return pager_put(k->pager, q->vpid, q->addr, q->pages, keeper_slot(&k->link, line, q->slot));
 }
 
@@ -130,6 +135,8 @@ static int add_view(struct keeper_process *k, const struct keeper_request *q, in
 
 	if (*fd < 0 || !uffd_is(*fd) || fd_set_nonblock(*fd) < 0)
 		return -EINVAL;
+	if (FAULT(keeper_view_came, NULL) < 0)
+		return -EIO;
 	return pager_add_view(k->pager, q->vpid, fd_take(fd), &e);
 }
 
@@ -185,6 +192,9 @@ static int control(struct keeper_process *k, const struct keeper_request *q, int
 		k->owned = true;
 		anchor_own(&k->anchor);
 		return 0;
+	case KEEPER_RUNS:
+		k->ran = true;
+		return 0;
 	}
 	return -EINVAL;
 }
@@ -215,9 +225,16 @@ static void unwatch(struct keeper_process *k, size_t line)
 	fd_close(&k->link.lines[line][1]);
 }
 
+/* A worker that died at the gate leaves a container that may be about to be killed, and was never seen to
+ * run: what becomes of it is looked at later. */
+static bool is_unclear(const struct keeper_process *k)
+{
+	return k->owned && !k->ran && k->ticks < TICKS_TO_DIE;
+}
+
 static bool needs_worker(const struct keeper_process *k)
 {
-	return k->owned && !k->done;
+	return k->owned && (!k->done || is_unclear(k));
 }
 
 static void worker_gone(struct keeper_process *k)
@@ -225,6 +242,7 @@ static void worker_gone(struct keeper_process *k)
 	for (size_t i = 0; i < KEEPER_LINES; i++)
 		unwatch(k, i);
 	k->has_worker = false;
+	k->ticks = 0;
 	keeper_link_done(&k->link);
 	ranges_done(&k->expected);
 	if (!needs_worker(k))
@@ -359,7 +377,7 @@ static void on_done(void *ctx)
 
 	k->done = true;
 	tell(k, KEEPER_IS_DONE, 0, "");
-	if (!k->has_worker)
+	if (!k->has_worker && !is_unclear(k))
 		server_stop(k->server);
 }
 
@@ -383,7 +401,11 @@ static int on_tick(void *ctx, struct err *e)
 	reap(k);
 	if (k->owned)
 		pager_drop_ended(k->pager);
-	if (needs_worker(k) && !pager_done(k->pager) && !k->has_worker && k->worker == 0 && k->config.replace)
+	if (k->has_worker || (k->ticks++, is_unclear(k)))
+		return 0;
+	if (k->owned && k->done)
+		server_stop(k->server);
+	else if (needs_worker(k) && !pager_done(k->pager) && k->worker == 0 && k->config.replace)
 		start_worker(k);
 	return 0;
 }
@@ -439,6 +461,8 @@ void keeper_main(const struct keeper_config *c, struct keeper_link *l)
 	server_free(k.server);
 	pager_free(k.pager);
 	if (k.owned && c->over)
-		c->over(c->ctx);
+		c->over(c->ctx, k.ran);
+	if (!k.owned && c->never)
+		c->never(c->ctx);
 	_exit(r < 0);
 }

@@ -2,6 +2,7 @@
 #include "migrate/asker.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/thread.h"
 #include "migrate/bulk.h"
@@ -32,6 +33,8 @@ static int pass_wishes(struct asker *a, struct err *e)
 	while ((r = keeper_next_wish(a->keeper, &w)) == 1) {
 		struct msg_fault m = {.vpid = w.vpid, .pages = w.pages, .addr = w.addr};
 
+		if (FAULT(target_wish, e) < 0)
+			return -e->code;
 		r = channel_send(&a->channel, MSG_FAULT, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 		if (r < 0)
 			return r;

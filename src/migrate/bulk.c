@@ -2,6 +2,7 @@
 #include "migrate/bulk.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/thread.h"
 
@@ -126,6 +127,8 @@ static int sink_pages(void *ctx, uint32_t vpid, uint64_t addr, uint32_t pages,
 		.data = {data, len},
 	};
 
+	if (FAULT(source_page_sent, e) < 0)
+		return -e->code;
 	return channel_send_data(ctx, MSG_PAGES, &m, &m.data, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 }
 
@@ -175,6 +178,9 @@ static int take_pages(struct keeper_line *l, const struct msg_pages *m, struct e
 	int r = keeper_room(l, &room);
 
 	if (r != 0)
+		return r;
+	r = FAULT(target_page_came, e);
+	if (r < 0)
 		return r;
 	r = codec_decode(m->encoding, m->data.p, m->data.len, room, PAGES_TO_BYTES(m->pages));
 	if (r < 0)
@@ -313,6 +319,8 @@ static int answerer_take(void *owner, const struct msg *m, struct err *e)
 
 	if (m->type != MSG_FAULT)
 		return err_set(e, ERR_PEER, EPROTO, "%s among the faults", msg_name(m->type));
+	if (FAULT(source_fault_came, e) < 0)
+		return -e->code;
 	p = space_find(a->space, f->vpid);
 	if (!p)
 		return err_set(e, ERR_PEER, ESRCH, "a fault of process %u, which is unknown",

@@ -4,9 +4,13 @@
 #include "base/fd.h"
 #include "base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -14,6 +18,8 @@
 
 #define DIR_PATH "/run/godwit/doors"
 #define BACKLOG 32
+#define SOCKETS "/proc/net/unix"
+#define SOCKETS_MAX (16u << 20)
 
 static void door_address(const uint8_t token[static ROUTE_LEN], struct sockaddr_un *ret)
 {
@@ -25,14 +31,53 @@ static void door_address(const uint8_t token[static ROUTE_LEN], struct sockaddr_
 		n += (size_t)snprintf(ret->sun_path + n, sizeof(ret->sun_path) - n, "%02x", token[i]);
 }
 
+/* While it is held no door is being made: a file that no socket has is of a process that was killed. */
+static int lock_doors(int how)
+{
+	_cleanup_close_ int dir = open(DIR_PATH, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return dir < 0 || flock(dir, how) < 0 ? -errno : fd_take(&dir);
+}
+
+static void sweep(int dir)
+{
+	_cleanup_free_ char *sockets = NULL;
+	int copy = fcntl(dir, F_DUPFD_CLOEXEC, 0);
+	DIR *d = copy < 0 ? NULL : fdopendir(copy);
+	struct dirent *entry;
+
+	if (!d) {
+		fd_close(&copy);
+		return;
+	}
+	if (file_read(SOCKETS, SOCKETS_MAX, &sockets, NULL) == 0)
+		while ((entry = readdir(d)))
+			if (entry->d_type == DT_SOCK && !strstr(sockets, entry->d_name))
+				unlinkat(dir, entry->d_name, 0);
+	closedir(d);
+}
+
+void doors_sweep(void)
+{
+	_cleanup_close_ int dir = lock_doors(LOCK_EX | LOCK_NB);
+
+	if (dir >= 0)
+		sweep(dir);
+}
+
 int door_open(struct door *d, const uint8_t token[static ROUTE_LEN], struct err *e)
 {
+	_cleanup_close_ int dir = -1;
 	struct sockaddr_un at;
 	int r = dir_make(DIR_PATH, 0700);
 
 	*d = DOOR_INIT;
 	if (r < 0)
 		return err_sys(e, -r, "making %s", DIR_PATH);
+	dir = lock_doors(LOCK_EX);
+	if (dir < 0)
+		return err_sys(e, -dir, "opening %s", DIR_PATH);
+	sweep(dir);
 	door_address(token, &at);
 	d->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (d->listener < 0 || bind(d->listener, (struct sockaddr *)&at, sizeof(at)) < 0)

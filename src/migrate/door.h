@@ -23,6 +23,9 @@ struct door {
 int door_open(struct door *d, const uint8_t token[static ROUTE_LEN], struct err *e);
 void door_done(struct door *d);
 
+/* Removes what is left of doors whose process was killed, unless somebody is at it. */
+void doors_sweep(void);
+
 /* A connection that came through. @tls: it speaks TLS on @in; else @in and @out are plain. */
 struct visitor {
 	int in, out; /* owned by the caller */

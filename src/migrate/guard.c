@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "migrate/door.h"
 #include "migrate/recover.h"
 
 #include <errno.h>
@@ -40,8 +41,9 @@ static bool find_entry(const char *path, struct journal_entry *ret)
 	return found;
 }
 
-/* The dead process closes its pipe before it has ended; until then it counts as alive. */
-static int settle_when_dead(struct journal_entry *j, const char *config_dir,
+/* The dead process closes its pipe before it has ended; until then it counts as alive. A keeper that ends
+ * with it may have a word to say in the journal. */
+static int settle_when_dead(const char *path, struct journal_entry *j, const char *config_dir,
 	enum recovery *ret, struct err *e)
 {
 	const struct recovery_means means = {.config_dir = config_dir, .patient = true};
@@ -50,7 +52,7 @@ static int settle_when_dead(struct journal_entry *j, const char *config_dir,
 	int r;
 
 	while ((r = recover_entry(j, &means, ret, e)) == 0 && *ret == RECOVERY_BUSY &&
-		!deadline_passed(deadline))
+		!deadline_passed(deadline) && find_entry(path, j))
 		nanosleep(&pause, NULL);
 	return r;
 }
@@ -68,7 +70,7 @@ static void settle(const char *path, const char *config_dir)
 	 * for nothing. */
 	if (strcmp(j.role, "target") == 0)
 		nanosleep(&pause, NULL);
-	if (settle_when_dead(&j, config_dir, &how, &e) < 0)
+	if (settle_when_dead(path, &j, config_dir, &how, &e) < 0)
 		fprintf(stderr, "godwit: %s: %s\n", j.container, e.text);
 	else if (how == RECOVERY_DOUBT)
 		fprintf(stderr, "godwit: %s is in doubt: %s\n", j.container, e.text);
@@ -95,6 +97,8 @@ __attribute__((noreturn)) static void guard_main(int pipe_end, int keep, const c
 	syscall(SYS_close_range, 5u, ~0u, 0u);
 	fd_wait(3, POLLIN, DEADLINE_NEVER);
 	settle(path, config_dir);
+	/* We had a copy of the door until just now, and the agent may have looked before. */
+	doors_sweep();
 	_exit(0);
 }
 

@@ -2,6 +2,7 @@
 #include "migrate/images.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/file.h"
 #include "criu/kinds.h"
@@ -21,7 +22,7 @@
 #define DESCRIPTORS 3 /* runc: libcontainer/criu_linux.go */
 
 static int send_file(struct channel *c, int dir, const char *name, uint8_t *room,
-	struct msg_images_end *sum, uint64_t deadline, struct err *e)
+	struct msg_images_end *sum, struct err *e)
 {
 	_cleanup_close_ int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	struct msg_image m = {.name = msg_string(name)};
@@ -36,11 +37,14 @@ static int send_file(struct channel *c, int dir, const char *name, uint8_t *room
 	do {
 		uint64_t n = m.total - m.offset < MSG_DATA_MAX ? m.total - m.offset : MSG_DATA_MAX;
 
-		r = fd_read_all(fd, room, n, deadline);
+		r = fd_read_all(fd, room, n, DEADLINE_NEVER);
 		if (r < 0)
 			return err_sys(e, -r, "reading image %s", name);
 		m.data = (struct msg_bytes){room, n};
-		r = channel_send_data(c, MSG_IMAGE, &m, &m.data, deadline, e);
+		r = channel_send_data(
+			c, MSG_IMAGE, &m, &m.data, deadline_in_ms(CHANNEL_SILENCE_MS), e);
+		if (r == 0)
+			r = FAULT(source_image_sent, e);
 		m.offset += n;
 	} while (r == 0 && m.offset < m.total);
 	sum->count++;
@@ -48,7 +52,7 @@ static int send_file(struct channel *c, int dir, const char *name, uint8_t *room
 	return r;
 }
 
-int images_send(struct channel *c, const char *dir, uint64_t deadline, struct err *e)
+int images_send(struct channel *c, const char *dir, struct err *e)
 {
 	struct msg_images_end sum = {0};
 	_cleanup_free_ uint8_t *room = malloc(MSG_DATA_MAX);
@@ -58,10 +62,10 @@ int images_send(struct channel *c, const char *dir, uint64_t deadline, struct er
 
 	while (d && r == 0 && (entry = readdir(d)))
 		if (entry->d_type == DT_REG && strcmp(entry->d_name, IMAGE_DESCRIPTORS) != 0)
-			r = send_file(c, dirfd(d), entry->d_name, room, &sum, deadline, e);
+			r = send_file(c, dirfd(d), entry->d_name, room, &sum, e);
 	if (d)
 		closedir(d);
-	return r < 0 ? r : channel_send(c, MSG_IMAGES_END, &sum, deadline, e);
+	return r < 0 ? r : channel_send(c, MSG_IMAGES_END, &sum, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 }
 
 void images_in_init(struct images_in *in, const char *dir, bool network, uint64_t max_bytes)
@@ -157,6 +161,8 @@ int images_take(struct images_in *in, const struct msg_image *m, struct err *e)
 	in->bytes += m->data.len;
 	r = append(in, &m->data);
 	in->at += m->data.len;
+	if (r == 0)
+		r = FAULT(target_image_came, NULL);
 	return r < 0 ? err_sys(e, -r, "writing image %s", in->name) : 0;
 }
 

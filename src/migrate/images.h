@@ -19,7 +19,7 @@
 #define IMAGE_INVENTORY "inventory.img"
 
 /* Sends every file of @dir but descriptors.json. */
-int images_send(struct channel *c, const char *dir, uint64_t deadline, struct err *e);
+int images_send(struct channel *c, const char *dir, struct err *e);
 
 struct images_in {
 	const char *dir;

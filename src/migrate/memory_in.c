@@ -149,6 +149,13 @@ int memory_in_own(struct memory_in *m, struct err *e)
 	return r < 0 ? keeper_error(r, "handing the container to its keeper", e) : 0;
 }
 
+int memory_in_runs(struct memory_in *m, struct err *e)
+{
+	int r = keeper_runs(m->keeper);
+
+	return r < 0 ? keeper_error(r, "telling the container's keeper", e) : 0;
+}
+
 int memory_in_wait_all(struct memory_in *m, struct err *e)
 {
 	while (!keeper_done(m->keeper)) {

@@ -50,6 +50,9 @@ int memory_in_open(struct memory_in *m, struct err *e);
 /* The container may run here from now on: processes may wait for what comes. */
 int memory_in_own(struct memory_in *m, struct err *e);
 
+/* It does. */
+int memory_in_runs(struct memory_in *m, struct err *e);
+
 /* Until everything is installed. */
 int memory_in_wait_all(struct memory_in *m, struct err *e);
 

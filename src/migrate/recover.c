@@ -157,6 +157,8 @@ static int recover_committed(const struct journal_entry *j, struct journal *clai
 	int r;
 
 	*ret = RECOVERY_DOUBT;
+	/* CRIU has gone: a person who settles a doubt finds a container like any other. */
+	runc_forget_checkpoint(j->container);
 	r = give_address_away(j, e);
 	if (r < 0)
 		return r;
@@ -167,6 +169,19 @@ static int recover_committed(const struct journal_entry *j, struct journal *clai
 		return r;
 	*ret = state == STATE_UNKNOWN ? RECOVERY_HERE : RECOVERY_CLEARED;
 	return state == STATE_UNKNOWN ? recover_source(j, e) : delete_source(j, e);
+}
+
+/* The target waits for a good-bye, and would for long. A failure to say it changes nothing here. */
+static int finish_source(const struct journal_entry *j, struct journal *claimed,
+	const struct recovery_means *means, struct err *e)
+{
+	struct err why = ERR_INIT;
+	enum msg_state state;
+	int r = delete_source(j, e);
+
+	if (r == 0 && means && means->config_dir)
+		settle_committed(claimed, means, &state, &why);
+	return r;
 }
 
 static int recover_claimed(const struct journal_entry *j, struct journal *claimed,
@@ -183,7 +198,7 @@ static int recover_claimed(const struct journal_entry *j, struct journal *claime
 	}
 	*ret = RECOVERY_CLEARED;
 	if (source && strcmp(j->step, "drained") == 0)
-		return delete_source(j, e);
+		return finish_source(j, claimed, means, e);
 	if (!source)
 		return recover_target(j, e);
 	*ret = RECOVERY_HERE;

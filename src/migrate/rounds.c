@@ -2,6 +2,7 @@
 #include "migrate/rounds.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "migrate/throttle.h"
 
 #include <errno.h>
@@ -49,6 +50,8 @@ static int one_round(const struct rounds *r, struct plan_round *round, struct er
 	round->ns = clock_now() - start;
 	/* Looking may freeze the container, too: nobody else may thaw it then. */
 	throttle_free(throttle);
+	if (n == 0)
+		n = FAULT(source_looked, e);
 	return n < 0 ? n : copier_look(r->copier, &round->left, e);
 }
 

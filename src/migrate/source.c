@@ -10,6 +10,7 @@
 #include "migrate/source.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/file.h"
 #include "check/check.h"
@@ -39,7 +40,6 @@
 #include <unistd.h>
 
 #define CHECK_MS 600000 /* the target reads its whole copy of the root file system */
-#define SEND_MS 600000
 #define EXPLAIN_MS 500
 #define GIVE_UP_MS 2000 /* for the target to confirm that it has stopped */
 
@@ -71,6 +71,7 @@ struct source {
 	enum owner owner;
 	struct resume resume;
 	bool drained_there; /* and nobody there says so again */
+	bool parted;	    /* the good-byes have been said */
 
 	uint64_t started, copy_start, copy_end, images_at, images_sent, restored, running, drained;
 	struct msg_drained result;
@@ -263,11 +264,15 @@ static int run_check(void *ctx, struct err *e)
 	if (r == 0)
 		r = connect_target(s, e);
 	if (r == 0)
+		r = FAULT(source_connected, e);
+	if (r == 0)
 		r = offer_send(&s->flow.control, s->id, s->o, &s->host, &s->facts,
 			deadline_in_ms(CHANNEL_SILENCE_MS), e);
 	if (r == 0)
 		r = verdicts_receive(
 			&s->flow.control, deadline_in_ms(CHECK_MS), s->token, s->report, e);
+	if (r == 0)
+		r = FAULT(source_judged, e);
 	return r < 0 ? r : s->o->dry_run;
 }
 
@@ -321,10 +326,14 @@ static int run_prepare(void *ctx, struct err *e)
 		.netns = s->facts.config.netns, .network = s->facts.config.network,
 		.cgroup = s->facts.c.cgroup, .key = key}, e);
 	if (r == 0)
+		r = FAULT(source_journal_prepared, e);
+	if (r == 0)
 		r = departure_prepare(&s->departure, s->report, e);
 	if (r == 0)
 		r = guard_start(&s->guard, &s->journal, s->o->config_dir,
 			departure_guarded_fd(&s->departure), e);
+	if (r == 0)
+		r = FAULT(source_guarded, e);
 	if (r == 0)
 		r = workplace_enter(e);
 	if (r == 0)
@@ -332,12 +341,18 @@ static int run_prepare(void *ctx, struct err *e)
 	if (r == 0)
 		r = dump_start(&s->dump, &s->dump_options, &s->waiter, e);
 	if (r == 0)
+		r = FAULT(source_dump_started, e);
+	if (r == 0)
 		r = send_prepare(s, e);
+	if (r == 0)
+		r = FAULT(source_prepare_sent, e);
 	if (r == 0)
 		r = explain(s, flow_open_others(&s->flow, s->token, s->o->streams, e), e);
 	if (r == 0)
 		r = wait_message(s, MSG_PREPARED, &m, e);
 	msg_done(&m);
+	if (r == 0)
+		r = FAULT(source_prepared, e);
 	return r < 0 ? r : start_sender(s, e);
 }
 
@@ -406,6 +421,8 @@ static int copy_rounds(struct source *s, struct err *e)
 	r = rounds_run(&rounds, &s->plan, e);
 	s->copy_end = clock_now();
 	note_stops(s);
+	if (r == 0)
+		r = FAULT(source_copied, e);
 	return explain(s, r, e);
 }
 
@@ -445,7 +462,11 @@ static int run_dump(void *ctx, struct err *e)
 	if (r == 0)
 		r = departure_hold(&s->departure, &s->waiter, e);
 	if (r == 0)
+		r = FAULT(source_held, e);
+	if (r == 0)
 		r = dump_freeze(&s->dump, e);
+	if (r == 0)
+		r = FAULT(source_frozen, e);
 	if (r == 0)
 		r = large_narrow(&s->large, e);
 	if (r < 0)
@@ -453,10 +474,16 @@ static int run_dump(void *ctx, struct err *e)
 	dump_begin(&s->dump);
 	r = journal_step(&s->journal, "frozen", e);
 	if (r == 0)
+		r = FAULT(source_journal_frozen, e);
+	if (r == 0)
 		r = copier_freeze(&s->copier, e);
 	if (r == 0)
+		r = FAULT(source_cut, e);
+	if (r == 0)
 		r = large_list(&s->large, e);
-	return r < 0 ? r : dump_complete(&s->dump, &s->waiter, e);
+	if (r == 0)
+		r = dump_complete(&s->dump, &s->waiter, e);
+	return r < 0 ? r : FAULT(source_dumped, e);
 }
 
 static void undo_dump(void *ctx)
@@ -513,6 +540,8 @@ static int run_send(void *ctx, struct err *e)
 	report_phase(s->report, "send", "images and memory go over, the target restores");
 	r = departure_release(&s->departure, e);
 	if (r == 0)
+		r = FAULT(source_released, e);
+	if (r == 0)
 		r = large_add(&s->large, WORKPLACE_IMAGES, e);
 	if (r == 0)
 		r = flow_start_answerer(&s->flow, &s->copier.space, e);
@@ -523,8 +552,10 @@ static int run_send(void *ctx, struct err *e)
 	/* The restore waits for the images, nothing yet for the pages. */
 	sender_pause(s->flow.sender, true);
 	s->images_at = clock_now();
-	r = images_send(&s->flow.control, WORKPLACE_IMAGES, deadline_in_ms(SEND_MS), e);
+	r = images_send(&s->flow.control, WORKPLACE_IMAGES, e);
 	s->images_sent = clock_now();
+	if (r == 0)
+		r = FAULT(source_images_sent, e);
 	sender_pause(s->flow.sender, false);
 	if (r == 0)
 		r = departure_forward(&s->departure, &s->waiter, &s->flow.control, e);
@@ -532,6 +563,8 @@ static int run_send(void *ctx, struct err *e)
 		r = push_all(s, e);
 	if (r == 0)
 		r = wait_message(s, MSG_RESTORED, &m, e);
+	if (r == 0)
+		r = FAULT(source_restored, e);
 	if (r == 0)
 		s->target_address_ns = phase_ns(&m.body.phases, "address");
 	s->restored = clock_now();
@@ -559,9 +592,9 @@ static void undo_send(void *ctx)
 static int in_doubt(struct source *s, struct err *e)
 {
 	err_wrap(e, "in doubt: the hand-over to %s was under way", s->flow.control.peer);
-	return err_remedy(e, "the container stays frozen here. When 'godwit status' on %s shows nothing "
-			     "of it any more: if 'runc list' there has it, 'runc delete --force %s' "
-			     "here, else 'runc resume %s'",
+	return err_remedy(e, "the container stays frozen here. When nothing of godwit's works on it on %s "
+			     "any more: if 'runc list' there says that it runs, 'runc delete --force "
+			     "%s' here, else 'runc resume %s'",
 		s->flow.control.peer, s->facts.c.id, s->facts.c.id);
 }
 
@@ -591,11 +624,15 @@ static int run_commit(void *ctx, struct err *e)
 	struct msg m = MSG_INIT;
 	int r = journal_step(&s->journal, "committed", e);
 
+	if (r == 0)
+		r = FAULT(source_journal_committed, e);
 	if (r < 0)
 		return r;
 	s->owner = OWNER_UNKNOWN;
 	s->signals.ignore = true;
 	r = send_control(s, MSG_COMMIT, NULL, e);
+	if (r == 0)
+		r = FAULT(source_commit_sent, e);
 	if (r == 0)
 		r = wait_message(s, MSG_RUNNING, &m, e);
 	s->running = clock_now();
@@ -608,6 +645,8 @@ static int run_commit(void *ctx, struct err *e)
 		s->owner = OWNER_HERE;
 	else if (r < 0)
 		r = ask_who_owns(s, r, e);
+	if (r == 0)
+		r = FAULT(source_running, e);
 	return r < 0 ? r : departure_running(&s->departure, e);
 }
 
@@ -625,7 +664,11 @@ static int drain(struct source *s, struct err *e)
 	if (!s->drained_there)
 		s->result = m.body.drained;
 	msg_done(&m);
-	r = journal_step(&s->journal, "drained", e);
+	r = FAULT(source_drained, e);
+	if (r == 0)
+		r = journal_step(&s->journal, "drained", e);
+	if (r == 0)
+		r = FAULT(source_journal_drained, e);
 	if (r == 0)
 		r = departure_linger(&s->departure, e);
 	departure_leave(&s->departure, s->result.took_over, s->report);
@@ -634,6 +677,9 @@ static int drain(struct source *s, struct err *e)
 	if (r == 0)
 		r = wait_message(s, MSG_BYE, &m, e);
 	msg_done(&m);
+	s->parted = r == 0;
+	if (r == 0)
+		r = FAULT(source_bye_came, e);
 	return r;
 }
 
@@ -676,11 +722,23 @@ static int run_drain(void *ctx, struct err *e)
 			break;
 		r = drain(s, e);
 	}
-	if (r == 0 || !s->drained)
-		return r == 0 ? 0 : not_all_there(s, e);
-	report_note(s->report, "the target has everything, but could not be told good-bye: its 'godwit "
-			       "status' will still show it");
-	return 0;
+	return r == 0 || s->drained ? 0 : not_all_there(s, e);
+}
+
+/* The journal, say, could not be written. Without an entry nobody will ask the target any more, so that it
+ * may forget. */
+static void part_late(struct source *s)
+{
+	struct err e = ERR_INIT;
+	struct msg m = MSG_INIT;
+	int r = s->flow.connected ? send_control(s, MSG_BYE, NULL, &e) : -ENOTCONN;
+
+	if (r == 0)
+		r = wait_message(s, MSG_BYE, &m, &e);
+	msg_done(&m);
+	if (r < 0)
+		report_note(s->report, "the target has everything, but could not be told good-bye: its "
+				       "'godwit status' will still show it");
 }
 
 static int run_finish(void *ctx, struct err *e)
@@ -694,9 +752,13 @@ static int run_finish(void *ctx, struct err *e)
 				       "at the moment of the freeze: that is not restored");
 	r = dump_finish(&s->dump, e);
 	if (r == 0)
+		r = FAULT(source_deleted, e);
+	if (r == 0)
 		r = departure_finish(&s->departure, e);
 	if (r == 0)
 		journal_end(&s->journal);
+	if (r == 0 && !s->parted)
+		part_late(s);
 	return r;
 }
 

@@ -10,6 +10,7 @@
 #include "migrate/target.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/file.h"
 #include "criu/workplace.h"
@@ -223,7 +224,11 @@ static int judge(struct target *t, const struct msg_offer *m, struct err *e)
 	if (r == 0 && !ends)
 		r = entrance_open(&t->entrance, e);
 	if (r == 0)
+		r = FAULT(target_offered, e);
+	if (r == 0)
 		r = verdicts_send(&t->control, l, t->entrance.token, deadline_in_ms(CHANNEL_SILENCE_MS), e);
+	if (r == 0)
+		r = FAULT(target_judged, e);
 	if (ends)
 		say(t, "%s", verdicts_allow(l) ? "checked only" : "refused");
 	free(l);
@@ -283,6 +288,8 @@ static int run_offer(void *ctx, struct err *e)
 		r = err_set(e, ERR_PEER, EPROTO, "a new migration begins with its control channel");
 	if (r == 0)
 		r = guest_enter(t->guest, e);
+	if (r == 0)
+		r = FAULT(target_greeted, e);
 	/* Journal and log name it as it is known here, not as it calls itself. */
 	if (r == 0 && t->guest->peer.name[0])
 		snprintf(t->control.peer, sizeof(t->control.peer), "%s", t->guest->peer.name);
@@ -371,14 +378,39 @@ static void alone(void *ctx)
 	say(ctx, "its process has ended: the keeper of its memory goes on");
 }
 
-/* A source that asks is told that nothing is needed any more. */
-static void over(void *ctx)
+static bool is_owner(const struct target *t)
 {
-	struct target *t = ctx;
 	struct journal_entry j;
 
-	if (journal_find(t->id, false, &j) == 0 && strcmp(j.step, "owner") == 0)
-		journal_step(&t->journal, "drained", NULL);
+	return journal_find(t->id, false, &j) == 0 && strcmp(j.step, "owner") == 0;
+}
+
+static bool is_running(const struct target *t)
+{
+	struct container c;
+
+	return runc_state(t->container, &c, NULL) == 0 && c.pid > 0;
+}
+
+/* A source that asks is told that nothing is needed any more. Of a container that may never have run, and is
+ * not there, nobody may say that: its source's copy would go. */
+static void over(void *ctx, bool ran)
+{
+	struct target *t = ctx;
+
+	if (!is_owner(t) || !(ran || is_running(t)))
+		return;
+	runc_forget_restore(t->container);
+	journal_step(&t->journal, "drained", NULL);
+}
+
+/* Then it is the source's: who clears this entry away says so. */
+static void never(void *ctx)
+{
+	struct target *t = ctx;
+
+	if (is_owner(t))
+		journal_step(&t->journal, "prepared", NULL);
 }
 
 static void lost(void *ctx)
@@ -400,6 +432,7 @@ static int start_keeper(struct target *t, struct err *e)
 		.alone = alone,
 		.replace = replace,
 		.over = over,
+		.never = never,
 		.lost = lost,
 		.complain = complain,
 		.ctx = t,
@@ -431,18 +464,26 @@ static int start_restore(struct target *t, struct err *e)
 	if (r == 0)
 		r = images_check_descriptors(&m.body.prepare.descriptors, e);
 	if (r == 0)
+		r = FAULT(target_prepare_came, e);
+	if (r == 0)
 		r = journal_begin(&t->journal, t->id, false, &(struct journal_subject){
 			.container = t->container, .peer = t->control.peer, .address = t->config.address,
 			.netns = t->config.netns, .network = t->config.network,
 			.key = peer_key(t, key), .token = t->entrance.token}, e);
 	if (r == 0)
+		r = FAULT(target_journal_prepared, e);
+	if (r == 0)
 		r = start_keeper(t, e);
+	if (r == 0)
+		r = FAULT(target_keeper_started, e);
 	if (r == 0)
 		r = arrival_make_network(&t->arrival, e);
 	if (r == 0)
 		r = prepare_arrival(t, e);
 	if (r == 0)
 		r = guard_start(&t->guard, &t->journal, NULL, arrival_guarded_fd(&t->arrival), e);
+	if (r == 0)
+		r = FAULT(target_guarded, e);
 	if (r == 0)
 		r = workplace_enter(e);
 	if (r == 0 && !needs_tmp(t))
@@ -451,6 +492,8 @@ static int start_restore(struct target *t, struct err *e)
 		r = restore_prepare(&t->restore, t->memory.keeper, t->config.criu_config, e);
 	if (r == 0)
 		r = restore_start(&t->restore, &o, &m.body.prepare.descriptors, &t->waiter, e);
+	if (r == 0)
+		r = FAULT(target_restore_started, e);
 	msg_done(&m);
 	return r;
 }
@@ -464,8 +507,12 @@ static int run_prepare(void *ctx, struct err *e)
 		r = accept_channel(t, e);
 	entrance_close(&t->entrance);
 	if (r == 0)
+		r = FAULT(target_channels_open, e);
+	if (r == 0)
 		r = start_timer(t, e);
-	return r < 0 ? r : send_control(t, MSG_PREPARED, NULL, e);
+	if (r == 0)
+		r = send_control(t, MSG_PREPARED, NULL, e);
+	return r < 0 ? r : FAULT(target_prepared, e);
 }
 
 static void undo_prepare(void *ctx)
@@ -542,13 +589,21 @@ static int run_receive(void *ctx, struct err *e)
 		r = take_images(t, &in, e);
 	t->images_to = clock_now();
 	if (r == 0)
+		r = FAULT(target_images_came, e);
+	if (r == 0)
 		r = memory_in_wait_cuts(&t->memory, e);
 	if (r == 0)
 		r = memory_in_expect(&t->memory, WORKPLACE_IMAGES, e);
 	if (r == 0)
+		r = FAULT(target_expected, e);
+	if (r == 0)
 		r = add_address(t, e);
 	if (r == 0)
+		r = FAULT(target_address_added, e);
+	if (r == 0)
 		r = restore_feed(&t->restore, &in.inventory, e);
+	if (r == 0)
+		r = FAULT(target_fed, e);
 	images_in_done(&in);
 	return r;
 }
@@ -594,17 +649,29 @@ static int run_restore(void *ctx, struct err *e)
 	if (r < 0)
 		return r;
 	cgroup_warm_stop(&t->warmer);
-	r = memory_in_open(&t->memory, e);
+	r = FAULT(target_at_gate, e);
+	if (r == 0)
+		r = memory_in_open(&t->memory, e);
 	if (r == 0 && (t->mode == MODE_STOP || t->mode == MODE_PRE))
 		r = memory_in_wait_all(&t->memory, e);
 	if (r == 0)
 		r = send_phases(t, MSG_RESTORED, e);
-	if (r == 0)
-		look_at_connections(t);
-	return r;
+	if (r < 0)
+		return r;
+	look_at_connections(t);
+	return FAULT(target_restored, e);
 }
 
 /* --- commit ----------------------------------------------------------------------------------- */
+
+/* One that is gone is noticed by whoever needs it next. */
+static void tell_keeper(struct target *t)
+{
+	struct err e = ERR_INIT;
+
+	if (memory_in_runs(&t->memory, &e) < 0)
+		say(t, "%s", e.text);
+}
 
 static int run_commit(void *ctx, struct err *e)
 {
@@ -614,12 +681,20 @@ static int run_commit(void *ctx, struct err *e)
 
 	t->journal.pid = keeper_pid(t->memory.keeper);
 	if (r == 0)
+		r = FAULT(target_commit_came, e);
+	if (r == 0)
 		r = journal_step(&t->journal, "owner", e);
 	if (r == 0)
+		r = FAULT(target_journal_owner, e);
+	if (r == 0)
+		r = arrival_show(&t->arrival, e);
+	if (r == 0)
+		r = FAULT(target_shown, e);
+	/* Up to here the keeper's end says that it has never run, and from here on that it may have. */
+	if (r == 0)
 		r = memory_in_own(&t->memory, e);
-	if (r < 0)
-		return r;
-	r = arrival_show(&t->arrival, e);
+	if (r == 0)
+		r = FAULT(target_owns, e);
 	/* Once CRIU has its yes the container may have run: no signal, and no source that goes away, is
 	 * a reason to undo it then. */
 	if (r == 0)
@@ -628,8 +703,11 @@ static int run_commit(void *ctx, struct err *e)
 		return r;
 	t->owner = true;
 	t->signals.ignore = true;
+	FAULT(target_gate_open, NULL);
 	say(t, "runs here");
 	r = send_phases(t, MSG_RUNNING, e);
+	FAULT(target_running, NULL);
+	tell_keeper(t);
 	arrival_deliver(&t->arrival);
 	return r;
 }
@@ -664,9 +742,15 @@ static int drain(struct target *t, struct err *e)
 	int r = t->restore.begun ? restore_finish(&t->restore, &t->waiter, e) : 0;
 
 	if (r == 0)
+		r = FAULT(target_restore_ended, e);
+	if (r == 0)
 		r = memory_in_wait_all(&t->memory, e);
 	if (r == 0)
+		r = FAULT(target_all_in, e);
+	if (r == 0)
 		r = arrival_settle(&t->arrival, e);
+	if (r == 0)
+		r = FAULT(target_settled, e);
 	if (r == 0)
 		r = arrival_take_over(&t->arrival, e);
 	if (r < 0)
@@ -674,9 +758,15 @@ static int drain(struct target *t, struct err *e)
 	took_over = r > 0;
 	r = journal_step(&t->journal, "drained", e);
 	if (r == 0)
+		r = FAULT(target_journal_drained, e);
+	if (r == 0)
 		r = send_drained(t, took_over, e);
 	if (r == 0)
+		r = FAULT(target_drained, e);
+	if (r == 0)
 		r = expect_message(t, MSG_BYE, deadline_in_ms(CHANNEL_SILENCE_MS), e);
+	if (r == 0)
+		r = FAULT(target_bye_came, e);
 	t->over = r == 0;
 	return r;
 }
@@ -802,6 +892,8 @@ static int run_bye(void *ctx, struct err *e)
 
 	if (t->over)
 		journal_end(&t->journal);
+	if (t->over && FAULT(target_journal_ended, e) < 0)
+		return -e->code;
 	if (t->over)
 		send_control(t, MSG_BYE, NULL, NULL);
 	say(t, t->over ? "done" : "done, but the source did not say good-bye");
@@ -893,6 +985,10 @@ static int replace(void *ctx, struct keeper *k)
 	/* The keeper knows whether there is anything to wait for, and then starts another one. */
 	if (r == 0 && t->container_pidfd < 0)
 		r = err_set(&e, ERR_LOCAL, ESRCH, "the container is not to be found");
+	if (r == 0)
+		r = memory_in_runs(&t->memory, &e);
+	if (r == 0)
+		runc_forget_restore(t->container);
 	if (r == 0)
 		r = drain_again(t, err_set(&e, ERR_PEER, ECONNRESET, "its process was killed"), &e);
 	if (r == 0)

@@ -203,6 +203,15 @@ void runc_forget_checkpoint(const char *id)
 	unlink(path);
 }
 
+void runc_forget_restore(const char *id)
+{
+	char path[sizeof(RUNC_ROOT) + CONTAINER_ID_MAX + 16];
+
+	snprintf(path, sizeof(path), "%s/%s/criu-root", RUNC_ROOT, id);
+	if (detach_mounts(id) == 0)
+		rmdir(path);
+}
+
 int runc_delete(const char *id, struct err *e)
 {
 	const char *argv[] = {"runc", "delete", "--force", id, NULL};

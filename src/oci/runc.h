@@ -51,6 +51,9 @@ int runc_restore_start(const struct runc_restore *o, struct child *ret, struct e
  * it fails. */
 void runc_forget_checkpoint(const char *id);
 
+/* The same for the place of the root file system of a restore that was killed after the container ran. */
+void runc_forget_restore(const char *id);
+
 /* Deletes a container, killing what is left of it. One that is gone is fine. */
 int runc_delete(const char *id, struct err *e);
 

@@ -12,7 +12,11 @@
 
 /* A peer that has nothing to say says so at least every second (docs/PROTOCOL.md): one that is silent for so
  * long, or takes nothing for so long, is lost. */
+#ifdef GODWIT_FAULTS
+#define CHANNEL_SILENCE_MS 4000 /* tests/faults makes it silent hundreds of times */
+#else
 #define CHANNEL_SILENCE_MS 20000
+#endif
 
 struct channel {
 	struct transport *transport; /* owned */

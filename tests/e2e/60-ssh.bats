@@ -44,9 +44,7 @@ teardown_file() {
 
 # All of its connections end at once.
 @test "goes on when the connections are lost in the drain" {
-	at strasbourg godwit migrate --mode post --bandwidth 200 mem ssh://tuebingen \
-		>"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
-	job=$!
+	start_migration_to strasbourg ssh://tuebingen mem --mode post --bandwidth 200
 	wait_phase_long drain
 	sleep 0.3
 	at strasbourg pkill -x ssh

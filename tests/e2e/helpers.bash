@@ -142,9 +142,13 @@ start_migration() {
 }
 
 start_migration_from() {
-	local from=$1 name=$2
-	shift 2
-	at "$from" godwit migrate "$@" "$name" "$(other_site "$from")" >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
+	start_migration_to "$1" "$(other_site "$1")" "${@:2}"
+}
+
+start_migration_to() {
+	local from=$1 target=$2 name=$3
+	shift 3
+	at "$from" godwit migrate "$@" "$name" "$target" >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
 	job=$!
 }
 

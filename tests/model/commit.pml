@@ -212,6 +212,7 @@ active proctype Source()
 	mtype:side own = HERE;
 	mtype:msg got = PREPARE;
 	mtype:answer said = undecided;
+	bool parted = false;
 
 	{
 		s_journal = prepared;                           // run_prepare: journal prepared
@@ -237,7 +238,10 @@ drains:
 #endif
 told:
 #ifndef MUTATION_BYE_BEFORE_JOURNAL
-		s_journal = drained;                            // drain: journal drained
+		if
+		:: s_journal = drained                          // drain: journal drained
+		:: goto deletes                                 /* it can't be written */
+		fi;
 #endif
 		if
 		:: said == done -> bye_when_asked(); said = undecided
@@ -245,12 +249,19 @@ told:
 			send(to_target, cut_to_target, BYE);    // drain: send BYE
 			wait(to_source, BYE, asks)              // drain: wait BYE
 		fi;
+		parted = true;
 #ifdef MUTATION_BYE_BEFORE_JOURNAL
 		s_journal = drained;
 #endif
 deletes:
 		s_exists = false;                               // run_finish: delete
 		s_journal = none;                               // run_finish: journal end
+		if
+		:: !parted ->
+			send(to_target, cut_to_target, BYE);    // part_late: send BYE
+			wait(to_source, BYE, ended)             // part_late: wait BYE
+		:: parted
+		fi;
 		goto ended;
 failed:
 		if
@@ -387,6 +398,16 @@ end_holding:            false
 ended:
 		t_dead = true
 	} unless { t_dead }
+}
+
+/* The keeper outlives the target's process. It is told just before the yes that there may be one; not told,
+ * it knows that there was none. It may be killed as well. */
+active proctype Keeper()
+{
+	if
+	:: atomic { t_dead && t_journal == owner && !t_yes -> t_journal = prepared } // never: journal prepared
+	:: true
+	fi
 }
 
 /* From the gate on. With the target's process dead and no yes, CRIU takes it for a no; after a yes it

@@ -144,9 +144,14 @@ static void alone(void *ctx)
 	hear(ctx, 'a');
 }
 
-static void over(void *ctx)
+static void over(void *ctx, bool ran)
 {
-	hear(ctx, 'o');
+	hear(ctx, ran ? 'o' : '?');
+}
+
+static void never(void *ctx)
+{
+	hear(ctx, 'n');
 }
 
 static void lost(void *ctx)
@@ -180,7 +185,7 @@ static int replace(void *ctx, struct keeper *k)
 static void set_up_with(struct scene *s, int (*another)(void *ctx, struct keeper *k))
 {
 	_cleanup_ranges_ struct ranges lazy = RANGES_INIT;
-	struct keeper_config c = {.max_bytes = 64 << 20, .alone = alone, .over = over, .lost = lost,
+	struct keeper_config c = {.max_bytes = 64 << 20, .alone = alone, .over = over, .never = never, .lost = lost,
 		.replace = another, .ctx = s};
 	struct err e = ERR_INIT;
 	int ends[2], stderr_fd;
@@ -306,6 +311,7 @@ static void without_a_worker_it_ends_before_the_commit(void **state)
 	keeper_free(s.keeper);
 	s.keeper = NULL;
 	assert_true(keeper_ends(&s));
+	assert_int_equal(heard(&s, 0), 'n');
 	assert_int_equal(heard(&s, 0), 0);
 	tear_down(&s);
 }
@@ -318,6 +324,7 @@ static void without_a_worker_it_holds_on_after_the_commit(void **state)
 	set_up(&s);
 	put_pages(keeper_stream_line(s.keeper, 0), &s, 0, 300);
 	assert_int_equal(keeper_own(s.keeper), 0);
+	assert_int_equal(keeper_runs(s.keeper), 0);
 	keeper_free(s.keeper);
 	s.keeper = NULL;
 	assert_int_equal(heard(&s, 10000), 'a');
@@ -331,6 +338,25 @@ static void without_a_worker_it_holds_on_after_the_commit(void **state)
 	tear_down(&s);
 }
 
+/* With all that it needs, and yet it may never have run: nobody is to throw away what it came from. */
+static void who_dies_at_the_gate_leaves_it_open_whether_it_ran(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	set_up(&s);
+	put_pages(keeper_stream_line(s.keeper, 0), &s, 0, PAGES);
+	assert_int_equal(keeper_flush(keeper_stream_line(s.keeper, 0)), 0);
+	assert_int_equal(keeper_own(s.keeper), 0);
+	keeper_free(s.keeper);
+	s.keeper = NULL;
+	assert_int_equal(heard(&s, 10000), 'a');
+	end_container(&s);
+	assert_int_equal(heard(&s, 10000), '?');
+	assert_true(keeper_ends(&s));
+	tear_down(&s);
+}
+
 static void another_worker_brings_the_rest(void **state)
 {
 	struct scene s;
@@ -339,6 +365,7 @@ static void another_worker_brings_the_rest(void **state)
 	set_up_with(&s, replace);
 	put_pages(keeper_stream_line(s.keeper, 0), &s, 0, 100);
 	assert_int_equal(keeper_own(s.keeper), 0);
+	assert_int_equal(keeper_runs(s.keeper), 0);
 	ask_page(&s, 300);
 	assert_int_equal(found(&s, 100), 0);
 	keeper_free(s.keeper);
@@ -496,6 +523,7 @@ int main(void)
 		cmocka_unit_test(pages_are_installed_and_asked_for),
 		cmocka_unit_test(without_a_worker_it_ends_before_the_commit),
 		cmocka_unit_test(without_a_worker_it_holds_on_after_the_commit),
+		cmocka_unit_test(who_dies_at_the_gate_leaves_it_open_whether_it_ran),
 		cmocka_unit_test(another_worker_brings_the_rest),
 		cmocka_unit_test(a_killed_keeper_leaves_no_zeros),
 		cmocka_unit_test(a_killed_anchor_is_replaced),

@@ -138,7 +138,7 @@ static void *send_images(void *arg)
 	struct sending *s = arg;
 	struct err e = ERR_INIT;
 
-	s->result = images_send(s->c, s->dir, SOON, &e);
+	s->result = images_send(s->c, s->dir, &e);
 	return NULL;
 }
 
