@@ -22,6 +22,10 @@
 #define FIRST_KEPT_FD 3
 #define KEPT_FDS_MAX 16
 #define CHILDREN_MAX_BYTES (1u << 20)
+#define FORKED_MAX 32
+
+/* Those of child_fork(); 0: none. */
+static pid_t forked[FORKED_MAX];
 
 /* Moves the kept descriptors to 3, 4, …; first out of the way of each other, then into place. */
 static int place_fds(const struct child_opts *o)
@@ -150,6 +154,36 @@ out:
 	return r;
 }
 
+static bool note_forked(pid_t from, pid_t to)
+{
+	for (size_t i = 0; i < FORKED_MAX; i++)
+		if (forked[i] == from) {
+			forked[i] = to;
+			return true;
+		}
+	return false;
+}
+
+pid_t child_fork(struct child *c)
+{
+	int r;
+
+	*c = CHILD_INIT;
+	c->pid = fork();
+	if (c->pid <= 0) {
+		r = c->pid < 0 ? -errno : 0;
+		c->pid = 0;
+		return r;
+	}
+	c->pidfd = open_pidfd(c->pid);
+	r = c->pidfd < 0 ? c->pidfd : 0;
+	if (r == 0 && !note_forked(0, c->pid))
+		r = -EAGAIN;
+	if (r < 0)
+		child_done(c);
+	return r < 0 ? r : c->pid;
+}
+
 static int reap(struct child *c)
 {
 	pid_t r;
@@ -190,6 +224,8 @@ void child_done(struct child *c)
 	}
 	fd_close(&c->pidfd);
 	fd_close(&c->output);
+	if (c->pid > 0)
+		note_forked(c->pid, 0);
 	c->pid = 0;
 }
 
@@ -213,11 +249,14 @@ static int kill_children_of(pid_t tid)
 	snprintf(path, sizeof(path), "/proc/self/task/%d/children", tid);
 	if (file_read(path, CHILDREN_MAX_BYTES, &text, NULL) < 0)
 		return 0;
-	for (p = text;; p = end, n++) {
+	for (p = text;; p = end) {
 		pid_t pid = (pid_t)strtol(p, &end, 10);
 
 		if (end == p)
 			return n;
+		if (note_forked(pid, pid))
+			continue;
+		n++;
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, WNOHANG);
 	}
