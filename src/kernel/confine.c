@@ -42,6 +42,9 @@ static const int allowed[] = {
 #ifdef SYS_poll
 	SYS_poll,
 #endif
+#ifdef __SANITIZE_ADDRESS__
+	SYS_sigaltstack, /* asked for its state before each _exit() */
+#endif
 };
 
 /* Allowed without PROT_EXEC, which is the third argument of both. */

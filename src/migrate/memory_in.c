@@ -200,11 +200,24 @@ struct pager_stats memory_in_stats(struct memory_in *m)
 	return s;
 }
 
+static void unwatch(struct memory_in *m, const struct incoming *in)
+{
+	if (is_there(in))
+		waiter_remove(m->waiter, transport_fd(in->channel.transport));
+}
+
+void memory_in_unwatch(struct memory_in *m)
+{
+	for (unsigned i = 0; i < SENDER_STREAMS_MAX; i++)
+		unwatch(m, &m->bulk[i]);
+	unwatch(m, &m->urgent);
+}
+
 static void end_incoming(struct memory_in *m, struct incoming *in, struct keeper_line *l)
 {
 	if (!is_there(in))
 		return;
-	waiter_remove(m->waiter, transport_fd(in->channel.transport));
+	unwatch(m, in);
 	transport_cut(in->channel.transport);
 	channel_done(&in->channel);
 	keeper_renew(l);

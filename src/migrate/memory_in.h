@@ -63,6 +63,9 @@ int memory_in_wait_all(struct memory_in *m, struct err *e);
 
 struct pager_stats memory_in_stats(struct memory_in *m);
 
+/* All is here: what becomes of the channels doesn't matter any more. */
+void memory_in_unwatch(struct memory_in *m);
+
 /* Ends the channels and their porters, as often as the link breaks: others may be added. */
 void memory_in_part(struct memory_in *m);
 

@@ -66,11 +66,16 @@ static void say_why(struct buf *out, const struct err *e)
 	msg_encode(MSG_ABORT, &m, out);
 }
 
-/* A peer that hangs up is heard of by our doing the same. */
+/* The worker hears of it by our doing the same. */
+static bool is_hang_up(const struct err *e)
+{
+	return e->class == ERR_PEER && (e->code == EPIPE || e->code == ECONNRESET);
+}
+
 static void end_hearing(struct porter *p, const struct err *e)
 {
 	p->deaf = true;
-	if (e->code != EPIPE && e->code != ECONNRESET)
+	if (!is_hang_up(e))
 		say_why(&p->out, e);
 }
 
@@ -163,7 +168,7 @@ static void carry_pages(struct porter *p)
 		r = asker_serve(&p->peer, worker_fd(p), p->line, p->wishes, &e);
 	else
 		r = receiver_serve(&p->peer, &p->worker, p->line, &e);
-	if (r < 0)
+	if (r < 0 && !is_hang_up(&e))
 		channel_abort(&p->worker, &e);
 }
 

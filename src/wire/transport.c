@@ -225,16 +225,15 @@ int transport_tls_server(int fd, const struct identity *self, transport_trust_fn
 int transport_tls_connect(int fd, const struct identity *self, transport_trust_fn *trust, void *ctx,
 	uint64_t deadline, struct transport **ret, struct err *e)
 {
-	struct transport *t;
-	int r = tls_open(fd, false, self, trust, ctx, NULL, &t, e);
+	int r = tls_open(fd, false, self, trust, ctx, NULL, ret, e);
 
 	if (r < 0)
 		return r;
-	r = transport_handshake(t, deadline, e);
-	if (r < 0)
-		transport_free(t);
-	else
-		*ret = t;
+	r = transport_handshake(*ret, deadline, e);
+	if (r < 0) {
+		transport_free(*ret);
+		*ret = NULL;
+	}
 	return r;
 }
 
