@@ -5,11 +5,13 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "migrate/door.h"
+#include "migrate/porter.h"
 #include "migrate/target.h"
 #include "wire/peers.h"
 #include "wire/transport.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -59,7 +61,7 @@ static int begin_migration(int fd, const struct identity *self, const char *conf
 	if (r < 0)
 		close(fd);
 	else
-		r = transport_tls_accept(fd, self, trust_known, &peers, deadline, &t, e);
+		r = porter_tls(fd, self, trust_known, &peers, deadline, &t, e);
 	if (r == 0)
 		r = find_guest(t, &peers, &guest, e);
 	peers_done(&peers);
@@ -103,17 +105,34 @@ static int pass_stdio(const uint8_t route[static ROUTE_LEN], struct err *e)
 	return 0;
 }
 
+/* Another descriptor for what @fd is, which becomes /dev/null. */
+static int move_away(int fd)
+{
+	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int moved = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+
+	if (null < 0 || moved < 0 || dup2(null, fd) < 0)
+		return -errno;
+	return moved;
+}
+
 int agent_serve_stdio(struct err *e)
 {
 	const struct guest root = GUEST_INIT;
+	uint64_t deadline = deadline_in_ms(HANDSHAKE_MS);
 	struct transport *t;
 	uint8_t route[ROUTE_LEN];
-	int r = read_preamble(STDIN_FILENO, route, deadline_in_ms(HANDSHAKE_MS), e);
+	int r = read_preamble(STDIN_FILENO, route, deadline, e), in, out;
 
 	if (r < 0)
 		return r;
 	if (memcmp(route, new_migration, ROUTE_LEN) != 0)
 		return pass_stdio(route, e);
-	r = transport_plain(STDIN_FILENO, STDOUT_FILENO, &t, e);
+	/* It must end with its porter. */
+	in = move_away(STDIN_FILENO);
+	out = move_away(STDOUT_FILENO);
+	if (in < 0 || out < 0)
+		return err_sys(e, in < 0 ? -in : -out, "standard input and output");
+	r = porter_plain(in, out, deadline, &t, e);
 	return r < 0 ? r : target_run(t, NULL, &root, e);
 }

@@ -22,6 +22,10 @@
 #define FIRST_KEPT_FD 3
 #define KEPT_FDS_MAX 16
 #define CHILDREN_MAX_BYTES (1u << 20)
+#define FORKED_MAX 32
+
+/* Those of child_fork(); 0: none. */
+static pid_t forked[FORKED_MAX];
 
 /* Moves the kept descriptors to 3, 4, …; first out of the way of each other, then into place. */
 static int place_fds(const struct child_opts *o)
@@ -150,6 +154,36 @@ out:
 	return r;
 }
 
+static bool note_forked(pid_t from, pid_t to)
+{
+	for (size_t i = 0; i < FORKED_MAX; i++)
+		if (forked[i] == from) {
+			forked[i] = to;
+			return true;
+		}
+	return false;
+}
+
+pid_t child_fork(struct child *c)
+{
+	int r;
+
+	*c = CHILD_INIT;
+	c->pid = fork();
+	if (c->pid <= 0) {
+		r = c->pid < 0 ? -errno : 0;
+		c->pid = 0;
+		return r;
+	}
+	c->pidfd = open_pidfd(c->pid);
+	r = c->pidfd < 0 ? c->pidfd : 0;
+	if (r == 0 && !note_forked(0, c->pid))
+		r = -EAGAIN;
+	if (r < 0)
+		child_done(c);
+	return r < 0 ? r : c->pid;
+}
+
 static int reap(struct child *c)
 {
 	pid_t r;
@@ -190,6 +224,8 @@ void child_done(struct child *c)
 	}
 	fd_close(&c->pidfd);
 	fd_close(&c->output);
+	if (c->pid > 0)
+		note_forked(c->pid, 0);
 	c->pid = 0;
 }
 
@@ -241,9 +277,21 @@ int process_children(pid_t pid, void (*f)(void *ctx, pid_t child), void *ctx)
 
 static void kill_one(void *ctx, pid_t pid)
 {
-	(void)ctx;
+	int *killed = ctx;
+
+	if (note_forked(pid, pid))
+		return;
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, WNOHANG);
+	++*killed;
+}
+
+/* How many there were. */
+static int kill_children(void)
+{
+	int killed = 0, r = process_children(getpid(), kill_one, &killed);
+
+	return r < 0 ? r : killed;
 }
 
 int child_kill_descendants(uint64_t deadline)
@@ -252,7 +300,7 @@ int child_kill_descendants(uint64_t deadline)
 	int n;
 
 	/* Those of a child that was killed come to us a moment later. */
-	while ((n = process_children(getpid(), kill_one, NULL)) > 0) {
+	while ((n = kill_children()) > 0) {
 		if (deadline_passed(deadline))
 			return -ETIMEDOUT;
 		nanosleep(&soon, NULL);

@@ -34,6 +34,12 @@ struct child_opts {
 /* Starts a program; -ENOENT when there is none of that name. The caller ends with child_done(). */
 int child_start(struct child *c, const struct child_opts *opts);
 
+/*
+ * fork(2): 0 in the new process, which is a part of this program and not what a program leaves behind;
+ * else its pid, or -errno.
+ */
+pid_t child_fork(struct child *c);
+
 /* Waits for its end; 0 and c->status, -ETIMEDOUT (it still runs), -errno. */
 int child_wait(struct child *c, uint64_t deadline);
 
@@ -53,7 +59,8 @@ int child_adopt_orphans(void);
 /* Calls @f with each child of a process; how many there were, or -errno. */
 int process_children(pid_t pid, void (*f)(void *ctx, pid_t child), void *ctx);
 
-/* Kills and reaps everything that descends from this process. -ETIMEDOUT. */
+/* Kills and reaps everything that descends from this process but what child_fork() has made and
+ * child_done() has not ended. -ETIMEDOUT. */
 int child_kill_descendants(uint64_t deadline);
 
 /* Exit code, or 128 + signal. */

@@ -6,8 +6,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define FDS_MAX 4
@@ -29,6 +31,24 @@ int fd_set_nonblock(int fd)
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		return -errno;
 	return 0;
+}
+
+static int compare_fds(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+void fd_close_others(int first, int *keep, size_t n)
+{
+	qsort(keep, n, sizeof(keep[0]), compare_fds);
+	for (size_t i = 0; i < n; i++) {
+		if (keep[i] < first)
+			continue;
+		if (keep[i] > first)
+			syscall(SYS_close_range, (unsigned)first, (unsigned)keep[i] - 1, 0u);
+		first = keep[i] + 1;
+	}
+	syscall(SYS_close_range, (unsigned)first, ~0u, 0u);
 }
 
 int fd_wait(int fd, short events, uint64_t deadline)

@@ -26,6 +26,9 @@ static inline int fd_take(int *fd)
 
 int fd_set_nonblock(int fd);
 
+/* Closes every descriptor of this process but these @n, which it sorts, and not those below @first. */
+void fd_close_others(int first, int *keep, size_t n);
+
 /* Waits for @events (POLLIN, POLLOUT). 0 when ready or hung up, -ETIMEDOUT, -errno. */
 int fd_wait(int fd, short events, uint64_t deadline);
 

@@ -15,9 +15,15 @@ static void apply(pid_t tid, bool gives_way)
 	setpriority(PRIO_PROCESS, (id_t)tid, gives_way ? GIVES_WAY : 0);
 }
 
-void thread_come_first(void)
+void thread_come_first(pid_t tid)
 {
-	setpriority(PRIO_PROCESS, (id_t)gettid(), COMES_FIRST);
+	setpriority(PRIO_PROCESS, (id_t)tid, COMES_FIRST);
+}
+
+void thread_priority_init(struct thread_priority *p, pid_t tid, bool gives_way)
+{
+	atomic_store(&p->tid, tid);
+	thread_priority_set(p, gives_way);
 }
 
 void thread_priority_begin(struct thread_priority *p)

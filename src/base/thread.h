@@ -24,8 +24,12 @@ static inline void thread_breathe(void)
 	sched_yield();
 }
 
-/* For a thread that does little and that others wait for: when it has something to do, it is run. */
-void thread_come_first(void);
+/* For a thread (0: the caller) that does little and that others wait for: when it has something to do, it
+ * is run. */
+void thread_come_first(pid_t tid);
+
+/* For a thread of another process. */
+void thread_priority_init(struct thread_priority *p, pid_t tid, bool gives_way);
 
 /* Called by the thread itself when it starts. */
 void thread_priority_begin(struct thread_priority *p);

@@ -5,6 +5,7 @@
 #include "base/fd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,11 +15,12 @@
 #include <unistd.h>
 
 #define REPLY_MS 60000
-#define SLOTS_BYTES ((size_t)KEEPER_LINES * KEEPER_SLOTS * KEEPER_ROOM)
+#define SLOTS_BYTES (KEEPER_LINES * KEEPER_LINE_BYTES)
 
 struct keeper_line {
-	struct keeper *keeper;
-	size_t index;
+	int fd, room;	/* owned by who has the link, or borrowed it */
+	uint8_t *slots; /* the same */
+	uint32_t marks;
 	uint64_t sent, answered;
 	int error; /* of a request that was only handed over: all that follow fail with it */
 	struct keeper_reply reply; /* the last one */
@@ -38,18 +40,48 @@ static int open_pair(int ends[2])
 	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0 ? -errno : 0;
 }
 
+/* Maps the slots of one line, at @at or anywhere. */
+static int map_room(int room, uint8_t *at, uint8_t **ret)
+{
+	void *p = mmap(at, KEEPER_LINE_BYTES, PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_NORESERVE | (at ? MAP_FIXED : 0), room, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	*ret = p;
+	return 0;
+}
+
+/* Who has borrowed it can't take from under us what we have mapped. */
+static int open_room(struct keeper_link *l, size_t line)
+{
+	uint8_t *at = keeper_slot(l, line, 0);
+
+	l->rooms[line] = memfd_create("godwit-line", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (l->rooms[line] < 0 || ftruncate(l->rooms[line], (off_t)KEEPER_LINE_BYTES) < 0 ||
+		fcntl(l->rooms[line], F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return -errno;
+	return map_room(l->rooms[line], at, &at);
+}
+
+static int open_line(struct keeper_link *l, size_t line)
+{
+	int r = open_pair(l->lines[line]);
+
+	return r < 0 ? r : open_room(l, line);
+}
+
 int keeper_link_open(struct keeper_link *l)
 {
-	void *slots = mmap(NULL, SLOTS_BYTES, PROT_READ | PROT_WRITE,
-		MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *slots = mmap(NULL, SLOTS_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	int r = slots == MAP_FAILED ? -errno : 0;
 
 	*l = (struct keeper_link){.events = {-1, -1}, .wishes = {-1, -1}};
 	l->slots = slots == MAP_FAILED ? NULL : slots;
 	for (size_t i = 0; i < KEEPER_LINES; i++)
-		l->lines[i][0] = l->lines[i][1] = -1;
+		l->lines[i][0] = l->lines[i][1] = l->rooms[i] = -1;
 	for (size_t i = 0; r == 0 && i < KEEPER_LINES; i++)
-		r = open_pair(l->lines[i]);
+		r = open_line(l, i);
 	if (r == 0)
 		r = open_pair(l->events);
 	if (r == 0)
@@ -61,8 +93,11 @@ int keeper_link_open(struct keeper_link *l)
 
 void keeper_link_close(struct keeper_link *l, int side)
 {
-	for (size_t i = 0; i < KEEPER_LINES; i++)
+	for (size_t i = 0; i < KEEPER_LINES; i++) {
 		fd_close(&l->lines[i][side]);
+		if (side == 0)
+			fd_close(&l->rooms[i]);
+	}
 	fd_close(&l->events[side]);
 	fd_close(&l->wishes[side]);
 }
@@ -78,19 +113,14 @@ void keeper_link_done(struct keeper_link *l)
 
 /* --- one thread's line ----------------------------------------------------------------------- */
 
-static int line_fd(const struct keeper_line *l)
-{
-	return l->keeper->link.lines[l->index][0];
-}
-
 static int take_reply(struct keeper_line *l)
 {
-	int r = fd_wait(line_fd(l), POLLIN, deadline_in_ms(REPLY_MS));
+	int r = fd_wait(l->fd, POLLIN, deadline_in_ms(REPLY_MS));
 	ssize_t n;
 
 	if (r < 0)
 		return r;
-	n = recv(line_fd(l), &l->reply, sizeof(l->reply), 0);
+	n = recv(l->fd, &l->reply, sizeof(l->reply), 0);
 	if (n != sizeof(l->reply))
 		return -EPIPE;
 	l->answered++;
@@ -125,7 +155,7 @@ static int hand_over(struct keeper_line *l, struct keeper_request *q, const int 
 	if (r < 0)
 		return r;
 	q->slot = next_slot(l);
-	r = fd_send(line_fd(l), q, sizeof(*q), fds, n);
+	r = fd_send(l->fd, q, sizeof(*q), fds, n);
 	if (r == 0)
 		l->sent++;
 	return r == -ECONNRESET ? -EPIPE : r;
@@ -140,10 +170,50 @@ int keeper_flush(struct keeper_line *l)
 	return r < 0 ? r : l->error;
 }
 
+/* What the keeper still answers to who has had the line stands before its answer to us. */
 void keeper_renew(struct keeper_line *l)
 {
-	keeper_flush(l);
+	struct keeper_request q = {.verb = KEEPER_MARK, .vpid = ++l->marks};
+	int r = hand_over(l, &q, NULL, 0);
+
+	do
+		r = r < 0 ? r : take_reply(l);
+	while (r == 0 && l->reply.vpid != q.vpid);
+	l->sent = l->answered = 0;
 	l->error = 0;
+}
+
+void keeper_line_lend(const struct keeper_line *l, int ret[2])
+{
+	ret[0] = l->fd;
+	ret[1] = l->room;
+}
+
+int keeper_line_borrow(int fds[2], struct keeper_line **ret)
+{
+	struct keeper_line *l = calloc(1, sizeof(*l));
+	int r = l ? map_room(fds[1], NULL, &l->slots) : -ENOMEM;
+
+	if (r < 0) {
+		free(l);
+		fd_close(&fds[0]);
+		fd_close(&fds[1]);
+		return r;
+	}
+	l->fd = fds[0];
+	l->room = fds[1];
+	*ret = l;
+	return 0;
+}
+
+void keeper_line_free(struct keeper_line *l)
+{
+	if (!l)
+		return;
+	munmap(l->slots, KEEPER_LINE_BYTES);
+	close(l->fd);
+	close(l->room);
+	free(l);
 }
 
 int keeper_room(struct keeper_line *l, void **ret)
@@ -151,7 +221,7 @@ int keeper_room(struct keeper_line *l, void **ret)
 	int r = wait_slot(l);
 
 	if (r == 0)
-		*ret = keeper_slot(&l->keeper->link, l->index, next_slot(l));
+		*ret = l->slots + (size_t)next_slot(l) * KEEPER_ROOM;
 	return r;
 }
 
@@ -185,9 +255,9 @@ int keeper_wish_fd(const struct keeper *k)
 	return k->link.wishes[0];
 }
 
-int keeper_next_wish(struct keeper *k, struct pager_wish *ret)
+int keeper_next_wish(int wish_fd, struct pager_wish *ret)
 {
-	ssize_t n = recv(k->link.wishes[0], ret, sizeof(*ret), MSG_DONTWAIT);
+	ssize_t n = recv(wish_fd, ret, sizeof(*ret), MSG_DONTWAIT);
 
 	if (n == sizeof(*ret))
 		return 1;
@@ -375,7 +445,8 @@ int keeper_join(struct keeper_link *l, struct keeper **ret, struct err *e)
 	k->link = *l;
 	keeper_link_close(&k->link, 1);
 	for (size_t i = 0; i < KEEPER_LINES; i++)
-		k->lines[i] = (struct keeper_line){.keeper = k, .index = i};
+		k->lines[i] = (struct keeper_line){
+			.fd = k->link.lines[i][0], .room = k->link.rooms[i], .slots = keeper_slot(&k->link, i, 0)};
 	r = wait_up(k, e);
 	if (r < 0)
 		keeper_free(k);

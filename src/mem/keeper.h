@@ -20,8 +20,9 @@
  * Beside it stands its anchor, a process that does nothing but share its table of descriptors: should
  * the keeper be killed, they stay open there, and a missing page still isn't zero.
  *
- * The worker's end is in lines: one thread uses one line. Contents go through memory that both share,
- * in slots: a line has a few, so that one is filled while another is dealt with.
+ * The worker's end is in lines: one thread uses one line, or one process that the worker lends it to.
+ * Contents go through memory that both share, in slots: a line has a few, so that one is filled while
+ * another is dealt with.
  */
 
 #define KEEPER_STREAMS 16 /* lines for bulk */
@@ -97,7 +98,7 @@ bool keeper_done(const struct keeper *k);
 /* What is asked for: the wishes, and the line for the answers to them. */
 int keeper_wish_fd(const struct keeper *k);
 /* 1 and a wish; 0: none; -errno. Doesn't wait. */
-int keeper_next_wish(struct keeper *k, struct pager_wish *ret);
+int keeper_next_wish(int wish_fd, struct pager_wish *ret);
 struct keeper_line *keeper_urgent_line(struct keeper *k);
 struct keeper_line *keeper_stream_line(struct keeper *k, unsigned stream);
 
@@ -112,5 +113,12 @@ int keeper_forget(struct keeper_line *l, uint32_t vpid, uint64_t addr, uint32_t 
 /* Until all of that has been done. */
 int keeper_flush(struct keeper_line *l);
 
-/* The same, for another user of the line: errors of the last one are forgotten. */
+/* What another process needs to use the line in our place: @ret stay ours. It gets at nothing else. */
+void keeper_line_lend(const struct keeper_line *l, int ret[2]);
+
+/* That process's end: takes both, also on failure. 0 or -errno. */
+int keeper_line_borrow(int fds[2], struct keeper_line **ret);
+void keeper_line_free(struct keeper_line *l);
+
+/* The line is ours again, or another's: whoever had borrowed it has ended. */
 void keeper_renew(struct keeper_line *l);

@@ -9,6 +9,7 @@
 #define KEEPER_SLOTS 4 /* a line: so many requests may be under way */
 #define KEEPER_LINES (2 + KEEPER_STREAMS)
 #define KEEPER_ROOM_PAGES (KEEPER_ROOM / PAGE_BYTES)
+#define KEEPER_LINE_BYTES ((size_t)KEEPER_SLOTS * KEEPER_ROOM)
 
 enum keeper_line_index {
 	KEEPER_CONTROL, /* the main thread's */
@@ -20,6 +21,7 @@ enum keeper_verb {
 	KEEPER_PUT = 1,
 	KEEPER_PUT_ZEROS,
 	KEEPER_FORGET,
+	KEEPER_MARK, /* the reply has @vpid */
 	/* On the control line alone: */
 	KEEPER_EXPECT_SOME, /* the slot has @pages ranges of @vpid */
 	KEEPER_EXPECT,	    /* these were all */
@@ -45,7 +47,7 @@ struct keeper_request {
 struct keeper_reply {
 	int64_t result; /* 0 or -errno */
 	struct pager_stats stats; /* of KEEPER_STATS */
-	uint32_t vpid, ranges;	  /* of KEEPER_LACKING: 0: there is no such process */
+	uint32_t vpid, ranges;	  /* of KEEPER_LACKING: 0: there is no such process; of KEEPER_MARK */
 };
 
 /* Unasked for, over a socketpair of their own, as are wishes. */
@@ -64,6 +66,7 @@ struct keeper_event {
 /* All that joins a worker and the keeper. */
 struct keeper_link {
 	int lines[KEEPER_LINES][2], events[2], wishes[2]; /* owned; [0] is the worker's, [1] the keeper's */
+	int rooms[KEEPER_LINES]; /* owned memfds, the worker's: each line's slots */
 	uint8_t *slots; /* owned: shared by both, KEEPER_SLOTS of KEEPER_ROOM for each line */
 };
 
@@ -74,7 +77,7 @@ void keeper_link_done(struct keeper_link *l);
 
 static inline uint8_t *keeper_slot(const struct keeper_link *l, size_t line, uint32_t slot)
 {
-	return l->slots + (line * KEEPER_SLOTS + slot) * KEEPER_ROOM;
+	return l->slots + line * KEEPER_LINE_BYTES + (size_t)slot * KEEPER_ROOM;
 }
 
 /* The worker's end of a link whose other end the keeper has already; takes over @l, also on failure. */

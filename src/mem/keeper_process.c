@@ -213,6 +213,9 @@ static int request(struct keeper_process *k, size_t line, const struct keeper_re
 	case KEEPER_FORGET:
 		return is_sound(q, ZEROS_MAX) ? pager_forget(k->pager, q->vpid, q->addr, q->pages)
 					      : -EINVAL;
+	case KEEPER_MARK:
+		reply->vpid = q->vpid;
+		return 0;
 	}
 	return line == KEEPER_CONTROL ? control(k, q, fd, reply) : -EINVAL;
 }
@@ -289,26 +292,18 @@ static void take_worker(struct keeper_process *k)
 		tell(k, KEEPER_IS_DONE, 0, "");
 }
 
-static int compare_fds(const void *a, const void *b)
-{
-	return *(const int *)a - *(const int *)b;
-}
-
-/* Closes all descriptors but standard ones and one side of the link. */
+/* Closes all descriptors but standard error and one side of the link. */
 static void close_others(const struct keeper_link *l, int side)
 {
-	int keep[KEEPER_LINES + 3] = {STDERR_FILENO, l->events[side], l->wishes[side]};
-	const size_t n = KEEPER_LINES + 3;
+	int keep[2 * KEEPER_LINES + 3] = {STDERR_FILENO, l->events[side], l->wishes[side]};
+	size_t n = 3;
 
-	for (size_t i = 0; i < KEEPER_LINES; i++)
-		keep[3 + i] = l->lines[i][side];
-	qsort(keep, n, sizeof(keep[0]), compare_fds);
-	for (size_t i = 0; i < n; i++) {
-		unsigned first = (unsigned)keep[i] + 1, last = i + 1 < n ? (unsigned)keep[i + 1] - 1 : ~0u;
-
-		if (first <= last)
-			syscall(SYS_close_range, first, last, 0u);
+	for (size_t i = 0; i < KEEPER_LINES; i++) {
+		keep[n++] = l->lines[i][side];
+		if (side == 0)
+			keep[n++] = l->rooms[i];
 	}
+	fd_close_others(STDERR_FILENO + 1, keep, n);
 }
 
 static void write_oom_adj(const char *text)

@@ -35,6 +35,8 @@ int store_init(struct store *s, uint64_t max_bytes)
 		return r;
 	}
 	s->base = base;
+	/* Nobody whom its process forks has any business there. */
+	madvise(base, s->max_slots << BLOCK_SHIFT, MADV_DONTFORK);
 	/* Fewer faults while it fills, where the system's shmem policy allows huge pages. */
 	madvise(base, s->max_slots << BLOCK_SHIFT, MADV_HUGEPAGE);
 	return 0;

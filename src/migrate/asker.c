@@ -3,26 +3,19 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
-#include "base/fd.h"
 #include "base/thread.h"
 #include "migrate/bulk.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
-#include <stdlib.h>
-#include <sys/eventfd.h>
 
 /* Faults come in bursts: for that long it looks for the next wish or answer without sleeping. */
 #define BURST_NS 200000
 
 struct asker {
-	struct channel channel; /* owned; the thread's alone */
-	struct keeper *keeper;
-	pthread_t thread;
-	int stop, event;      /* owned eventfds */
-	pthread_mutex_t lock; /* of the error */
-	struct err error;
+	struct channel *channel;
+	int stop, wishes;
+	struct keeper_line *line;
 };
 
 static int pass_wishes(struct asker *a, struct err *e)
@@ -30,12 +23,12 @@ static int pass_wishes(struct asker *a, struct err *e)
 	struct pager_wish w;
 	int r;
 
-	while ((r = keeper_next_wish(a->keeper, &w)) == 1) {
+	while ((r = keeper_next_wish(a->wishes, &w)) == 1) {
 		struct msg_fault m = {.vpid = w.vpid, .pages = w.pages, .addr = w.addr};
 
 		if (FAULT(target_wish, e) < 0)
 			return -e->code;
-		r = channel_send(&a->channel, MSG_FAULT, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
+		r = channel_send(a->channel, MSG_FAULT, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 		if (r < 0)
 			return r;
 	}
@@ -46,14 +39,14 @@ static int pass_answers(struct asker *a, struct err *e)
 {
 	do {
 		struct msg m;
-		int r = channel_recv(&a->channel, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
+		int r = channel_recv(a->channel, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 
 		if (r == 0)
-			r = bulk_take(keeper_urgent_line(a->keeper), &m, e);
+			r = bulk_take(a->line, &m, e);
 		msg_done(&m);
 		if (r < 0)
 			return r;
-	} while (transport_pending(a->channel.transport));
+	} while (transport_pending(a->channel->transport));
 	return 0;
 }
 
@@ -63,8 +56,8 @@ static int step(struct asker *a, uint64_t *burst_until, struct err *e)
 	bool burst = clock_now() < *burst_until;
 	struct pollfd p[] = {
 		{.fd = a->stop, .events = POLLIN},
-		{.fd = keeper_wish_fd(a->keeper), .events = POLLIN},
-		{.fd = transport_fd(a->channel.transport), .events = POLLIN},
+		{.fd = a->wishes, .events = POLLIN},
+		{.fd = transport_fd(a->channel->transport), .events = POLLIN},
 	};
 	int r = poll(p, 3, burst ? 0 : -1);
 
@@ -79,79 +72,14 @@ static int step(struct asker *a, uint64_t *burst_until, struct err *e)
 	return r == 0 && p[2].revents ? pass_answers(a, e) : r;
 }
 
-static void *run(void *arg)
+int asker_serve(struct channel *c, int stop, struct keeper_line *l, int wishes, struct err *e)
 {
-	struct asker *a = arg;
-	struct err e = ERR_INIT;
+	struct asker a = {.channel = c, .stop = stop, .line = l, .wishes = wishes};
 	uint64_t burst_until = 0;
 	int r;
 
-	thread_come_first();
 	do
-		r = step(a, &burst_until, &e);
+		r = step(&a, &burst_until, e);
 	while (r == 0);
-	if (r < 0) {
-		pthread_mutex_lock(&a->lock);
-		a->error = e;
-		pthread_mutex_unlock(&a->lock);
-		eventfd_write(a->event, 1);
-	}
-	return NULL;
-}
-
-int asker_start(struct channel *c, struct keeper *k, struct asker **ret, struct err *e)
-{
-	struct asker *a = calloc(1, sizeof(*a));
-	int r;
-
-	if (!a) {
-		channel_done(c);
-		return err_sys(e, ENOMEM, "asking for pages");
-	}
-	a->channel = *c;
-	a->keeper = k;
-	a->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	a->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	pthread_mutex_init(&a->lock, NULL);
-	r = a->stop < 0 || a->event < 0 ? EMFILE : pthread_create(&a->thread, NULL, run, a);
-	if (r == 0) {
-		*ret = a;
-		return 0;
-	}
-	fd_close(&a->stop);
-	fd_close(&a->event);
-	channel_done(&a->channel);
-	free(a);
-	return err_sys(e, r, "starting to ask for pages");
-}
-
-int asker_event_fd(const struct asker *a)
-{
-	return a->event;
-}
-
-int asker_result(struct asker *a, struct err *e)
-{
-	int r;
-
-	pthread_mutex_lock(&a->lock);
-	r = err_is_set(&a->error) ? -a->error.code : 0;
-	if (r < 0 && e)
-		*e = a->error;
-	pthread_mutex_unlock(&a->lock);
-	return r;
-}
-
-void asker_free(struct asker *a)
-{
-	if (!a)
-		return;
-	eventfd_write(a->stop, 1);
-	transport_cut(a->channel.transport);
-	pthread_join(a->thread, NULL);
-	fd_close(&a->stop);
-	fd_close(&a->event);
-	channel_done(&a->channel);
-	pthread_mutex_destroy(&a->lock);
-	free(a);
+	return r < 0 ? r : 0;
 }

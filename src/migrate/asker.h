@@ -5,17 +5,6 @@
 #include "mem/keeper.h"
 #include "wire/channel.h"
 
-/* The urgent channel's end on the target: a thread that asks the source for the pages that the keeper
- * wishes for, and passes it the answers, ahead of everything else. */
-
-struct asker;
-
-/* Takes over @c, also on failure. @k must outlive it. */
-int asker_start(struct channel *c, struct keeper *k, struct asker **ret, struct err *e);
-
-/* Readable when it has failed. */
-int asker_event_fd(const struct asker *a);
-int asker_result(struct asker *a, struct err *e);
-
-/* Stops the thread, closes the channel, frees. NULL is fine. */
-void asker_free(struct asker *a);
+/* The urgent channel's end on the target: asks the source for the pages that the keeper wishes for, and
+ * passes it the answers, ahead of everything else. Until @stop becomes readable: 0; else its error. */
+int asker_serve(struct channel *c, int stop, struct keeper_line *l, int wishes, struct err *e);

@@ -7,112 +7,10 @@
 #include "base/thread.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-
-/* How long a peer may leave a message half sent or not take one. */
-
-/* --- a thread around a channel --------------------------------------------------------------- */
-
-/* What both kinds of thread share: they take messages until they are told to stop or fail. */
-struct worker {
-	struct channel channel; /* owned; the thread's alone */
-	pthread_t thread;
-	struct thread_priority priority;
-	int stop, event; /* owned eventfds */
-	pthread_mutex_t lock; /* of the two below */
-	struct err error;
-	bool finished;
-	/* 0: go on; 1: the end; negative: failed. */
-	int (*take)(void *owner, const struct msg *m, struct err *e);
-	void *owner;
-};
-
-static void worker_ended(struct worker *w, int r, const struct err *e)
-{
-	pthread_mutex_lock(&w->lock);
-	w->finished = r == 1;
-	if (r < 0)
-		w->error = *e;
-	pthread_mutex_unlock(&w->lock);
-	eventfd_write(w->event, 1);
-}
-
-static int worker_step(struct worker *w, struct err *e)
-{
-	struct msg m;
-	int r = channel_recv(&w->channel, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
-
-	if (r < 0)
-		return r;
-	r = w->take(w->owner, &m, e);
-	msg_done(&m);
-	return r;
-}
-
-static void *worker_run(void *arg)
-{
-	struct worker *w = arg;
-	struct err e = ERR_INIT;
-	int r;
-
-	thread_priority_begin(&w->priority);
-	do {
-		r = channel_wait(&w->channel, w->stop, DEADLINE_NEVER);
-		if (r == 0)
-			return NULL;
-		r = r < 0 ? err_sys(&e, -r, "waiting for the peer") : worker_step(w, &e);
-		thread_breathe();
-	} while (r == 0);
-	worker_ended(w, r, &e);
-	return NULL;
-}
-
-/* Takes over @c. */
-static int worker_start(struct worker *w, struct channel *c,
-	int (*take)(void *owner, const struct msg *m, struct err *e), void *owner, struct err *e)
-{
-	int r;
-
-	w->channel = *c;
-	w->take = take;
-	w->owner = owner;
-	w->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	w->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	pthread_mutex_init(&w->lock, NULL);
-	r = w->stop < 0 || w->event < 0 ? EMFILE : pthread_create(&w->thread, NULL, worker_run, w);
-	if (r == 0)
-		return 0;
-	fd_close(&w->stop);
-	fd_close(&w->event);
-	channel_done(&w->channel);
-	return err_sys(e, r, "starting a thread");
-}
-
-static void worker_stop(struct worker *w)
-{
-	eventfd_write(w->stop, 1);
-	transport_cut(w->channel.transport);
-	pthread_join(w->thread, NULL);
-	fd_close(&w->stop);
-	fd_close(&w->event);
-	channel_done(&w->channel);
-	pthread_mutex_destroy(&w->lock);
-}
-
-static int worker_result(struct worker *w, struct err *e)
-{
-	int r;
-
-	pthread_mutex_lock(&w->lock);
-	r = err_is_set(&w->error) ? -w->error.code : 0;
-	if (r < 0 && e)
-		*e = w->error;
-	pthread_mutex_unlock(&w->lock);
-	return r;
-}
 
 /* --- the sender's sinks ---------------------------------------------------------------------- */
 
@@ -212,106 +110,63 @@ int bulk_take(struct keeper_line *l, const struct msg *m, struct err *e)
 	return r < 0 && !err_is_set(e) ? keeper_error(r, "keeping pages", e) : r;
 }
 
-struct receiver {
-	struct worker worker;
-	struct keeper_line *line;
-	atomic_bool cut;
-};
-
 /* What the source says with a cut or an end holds when all that came before it is done. */
-static int flush(struct receiver *r, struct err *e)
+static int pass_mark(struct channel *worker, struct keeper_line *l, const struct msg *m, struct err *e)
 {
-	int done = keeper_flush(r->line);
+	int done = keeper_flush(l);
 
-	return done < 0 ? keeper_error(done, "keeping pages", e) : 0;
-}
-
-static int receiver_take(void *owner, const struct msg *m, struct err *e)
-{
-	struct receiver *r = owner;
-	int done;
-
-	if (m->type != MSG_CUT && m->type != MSG_BULK_END)
-		return bulk_take(r->line, m, e);
-	done = flush(r, e);
 	if (done < 0)
-		return done;
-	if (m->type == MSG_BULK_END)
-		return 1;
-	atomic_store(&r->cut, true);
-	eventfd_write(r->worker.event, 1);
-	return 0;
+		return keeper_error(done, "keeping pages", e);
+	return channel_send(worker, m->type, &m->body, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 }
 
-int receiver_start(struct channel *c, struct keeper_line *l, struct receiver **ret, struct err *e)
+/* 1: the end. */
+static int receive_one(struct channel *c, struct channel *worker, struct keeper_line *l, struct err *e)
 {
-	struct receiver *r = calloc(1, sizeof(*r));
-	int error;
+	struct msg m;
+	int r = channel_recv(c, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 
-	if (!r) {
-		channel_done(c);
-		return err_sys(e, ENOMEM, "receiver");
+	if (r < 0)
+		return r;
+	if (m.type != MSG_CUT && m.type != MSG_BULK_END)
+		r = bulk_take(l, &m, e);
+	else
+		r = pass_mark(worker, l, &m, e);
+	if (r == 0)
+		r = m.type == MSG_BULK_END;
+	msg_done(&m);
+	return r;
+}
+
+int receiver_serve(struct channel *c, struct channel *worker, struct keeper_line *l, struct err *e)
+{
+	int stop = transport_fd(worker->transport), r = 0;
+
+	while (r == 0) {
+		r = channel_wait(c, stop, DEADLINE_NEVER);
+		if (r == 0)
+			return 0;
+		r = r < 0 ? err_sys(e, -r, "waiting for the peer") : receive_one(c, worker, l, e);
+		thread_breathe();
 	}
-	r->line = l;
-	thread_priority_set(&r->worker.priority, true);
-	error = worker_start(&r->worker, c, receiver_take, r, e);
-	if (error < 0) {
-		free(r);
-		return error;
-	}
-	*ret = r;
-	return 0;
-}
-
-void receiver_hurry(struct receiver *r)
-{
-	thread_priority_set(&r->worker.priority, false);
-}
-
-int receiver_event_fd(const struct receiver *r)
-{
-	return r->worker.event;
-}
-
-bool receiver_is_cut(struct receiver *r)
-{
-	return atomic_load(&r->cut);
-}
-
-int receiver_result(struct receiver *r, struct err *e)
-{
-	return worker_result(&r->worker, e);
-}
-
-bool receiver_finished(struct receiver *r)
-{
-	bool finished;
-
-	pthread_mutex_lock(&r->worker.lock);
-	finished = r->worker.finished;
-	pthread_mutex_unlock(&r->worker.lock);
-	return finished;
-}
-
-void receiver_free(struct receiver *r)
-{
-	if (!r)
-		return;
-	worker_stop(&r->worker);
-	free(r);
+	/* The source may close it when it likes. */
+	return r < 0 ? r : fd_wait(stop, POLLIN, DEADLINE_NEVER);
 }
 
 /* --- answering faults ------------------------------------------------------------------------ */
 
 struct answerer {
-	struct worker worker;
+	struct channel channel; /* owned; the thread's alone */
 	const struct space *space;
+	pthread_t thread;
+	int stop, event;      /* owned eventfds */
+	pthread_mutex_t lock; /* of the error */
+	struct err error;
 	uint8_t room[PAGES_TO_BYTES(WIRE_PAGES_MAX)];
 };
 
-static int answerer_take(void *owner, const struct msg *m, struct err *e)
+static int answer(struct answerer *a, const struct msg *m, struct err *e)
 {
-	struct answerer *a = owner;
 	const struct msg_fault *f = &m->body.fault;
 	const struct process *p;
 	bool zero;
@@ -330,9 +185,50 @@ static int answerer_take(void *owner, const struct msg *m, struct err *e)
 		return err_sys(e, -r, "reading page %#llx of process %u",
 			(unsigned long long)f->addr, f->vpid);
 	if (codec_run(a->room, f->pages, &zero) == f->pages && zero)
-		return sink_zeros(&a->worker.channel, f->vpid, f->addr, f->pages, e);
-	return sink_pages(&a->worker.channel, f->vpid, f->addr, f->pages, CODEC_RAW, a->room,
+		return sink_zeros(&a->channel, f->vpid, f->addr, f->pages, e);
+	return sink_pages(&a->channel, f->vpid, f->addr, f->pages, CODEC_RAW, a->room,
 		PAGES_TO_BYTES(f->pages), e);
+}
+
+static int answer_one(struct answerer *a, struct err *e)
+{
+	struct msg m;
+	int r = channel_recv(&a->channel, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
+
+	if (r < 0)
+		return r;
+	r = answer(a, &m, e);
+	msg_done(&m);
+	return r;
+}
+
+static void *answer_all(void *arg)
+{
+	struct answerer *a = arg;
+	struct err e = ERR_INIT;
+	int r;
+
+	do {
+		r = channel_wait(&a->channel, a->stop, DEADLINE_NEVER);
+		if (r == 0)
+			return NULL;
+		r = r < 0 ? err_sys(&e, -r, "waiting for the peer") : answer_one(a, &e);
+		thread_breathe();
+	} while (r == 0);
+	pthread_mutex_lock(&a->lock);
+	a->error = e;
+	pthread_mutex_unlock(&a->lock);
+	eventfd_write(a->event, 1);
+	return NULL;
+}
+
+static void answerer_done(struct answerer *a)
+{
+	fd_close(&a->stop);
+	fd_close(&a->event);
+	channel_done(&a->channel);
+	pthread_mutex_destroy(&a->lock);
+	free(a);
 }
 
 int answerer_start(struct channel *c, const struct space *space, struct answerer **ret,
@@ -345,35 +241,48 @@ int answerer_start(struct channel *c, const struct space *space, struct answerer
 		channel_done(c);
 		return err_sys(e, ENOMEM, "answering faults");
 	}
+	a->channel = *c;
 	a->space = space;
-	r = worker_start(&a->worker, c, answerer_take, a, e);
-	if (r < 0) {
-		free(a);
-		return r;
+	a->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	a->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	pthread_mutex_init(&a->lock, NULL);
+	r = a->stop < 0 || a->event < 0 ? EMFILE : pthread_create(&a->thread, NULL, answer_all, a);
+	if (r == 0) {
+		*ret = a;
+		return 0;
 	}
-	*ret = a;
-	return 0;
+	answerer_done(a);
+	return err_sys(e, r, "starting a thread");
 }
 
 int answerer_event_fd(const struct answerer *a)
 {
-	return a->worker.event;
+	return a->event;
 }
 
 int answerer_result(struct answerer *a, struct err *e)
 {
-	return worker_result(&a->worker, e);
+	int r;
+
+	pthread_mutex_lock(&a->lock);
+	r = err_is_set(&a->error) ? -a->error.code : 0;
+	if (r < 0 && e)
+		*e = a->error;
+	pthread_mutex_unlock(&a->lock);
+	return r;
 }
 
 uint64_t answerer_bytes(const struct answerer *a)
 {
-	return transport_written(a->worker.channel.transport);
+	return transport_written(a->channel.transport);
 }
 
 void answerer_free(struct answerer *a)
 {
 	if (!a)
 		return;
-	worker_stop(&a->worker);
-	free(a);
+	eventfd_write(a->stop, 1);
+	transport_cut(a->channel.transport);
+	pthread_join(a->thread, NULL);
+	answerer_done(a);
 }

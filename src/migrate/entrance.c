@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "migrate/porter.h"
 
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -47,8 +48,8 @@ static int let_in(struct entrance *n, struct visitor *v, uint64_t deadline, stru
 		return err_set(e, ERR_PEER, EPROTO, "a further connection of another kind");
 	}
 	if (v->tls)
-		return transport_tls_accept(v->in, n->self, is_same_peer, n, deadline, ret, e);
-	return transport_plain(v->in, v->out, ret, e);
+		return porter_tls(v->in, n->self, is_same_peer, n, deadline, ret, e);
+	return porter_plain(v->in, v->out, deadline, ret, e);
 }
 
 /* Who has seen the token pass by can come, too, but not in, and must not end the migration by that. */

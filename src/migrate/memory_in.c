@@ -3,35 +3,38 @@
 
 #include "base/clock.h"
 #include "criu/images.h"
+#include "migrate/porter.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 
-
-static int on_receiver(void *ctx, struct err *e)
+/* 1: the stream has ended. */
+static int take_mark(struct incoming *in, const struct msg *m, struct err *e)
 {
-	struct memory_in *m = ctx;
-	int r = 0;
-
-	for (unsigned i = 0; r == 0 && i < m->streams; i++) {
-		eventfd_t v;
-
-		if (!m->receivers[i])
-			continue;
-		eventfd_read(receiver_event_fd(m->receivers[i]), &v);
-		r = receiver_result(m->receivers[i], e);
-		if (receiver_is_cut(m->receivers[i]) && m->on_cut)
-			m->on_cut(m->ctx);
+	switch (m->type) {
+	case MSG_CUT:
+		in->cut = true;
+		if (in->memory->on_cut)
+			in->memory->on_cut(in->memory->ctx);
+		return 0;
+	case MSG_BULK_END:
+		return 1;
+	default:
+		return err_set(e, ERR_PEER, EPROTO, "%s out of order", msg_name(m->type));
 	}
-	return r;
 }
 
-static int on_asker(void *ctx, struct err *e)
+static int on_incoming(void *ctx, struct err *e)
 {
-	struct memory_in *m = ctx;
+	struct incoming *in = ctx;
+	struct msg m;
+	int r = channel_recv(&in->channel, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 
-	return asker_result(m->asker, e);
+	if (r < 0)
+		return r;
+	r = take_mark(in, &m, e);
+	msg_done(&m);
+	return r;
 }
 
 /* Once everything is installed the keeper may go. */
@@ -62,45 +65,71 @@ int memory_in_join(struct memory_in *m, struct keeper *k, struct waiter *w, stru
 	return waiter_add(w, keeper_event_fd(k), on_keeper, m) < 0 ? err_sys(e, E2BIG, "keeper") : 0;
 }
 
+/* Takes over @c unless it fails. */
+static int add(struct memory_in *m, struct incoming *in, struct channel *c, struct err *e)
+{
+	if (waiter_add(m->waiter, transport_fd(c->transport), on_incoming, in) < 0)
+		return err_sys(e, E2BIG, "channels of pages");
+	*in = (struct incoming){.memory = m, .channel = *c};
+	return 0;
+}
+
+/* It gives way to the restore, which all wait for, until processes may wait for what it brings. */
 static int add_bulk(struct memory_in *m, struct channel *c, unsigned i, struct err *e)
 {
-	int r = receiver_start(c, keeper_stream_line(m->keeper, i), &m->receivers[i], e);
+	int r = porter_carry_bulk(c, keeper_stream_line(m->keeper, i), e);
 
-	if (r < 0)
-		return r;
-	if (m->hurried)
-		receiver_hurry(m->receivers[i]);
-	return waiter_add(m->waiter, receiver_event_fd(m->receivers[i]), on_receiver, m);
+	if (r == 0)
+		r = add(m, &m->bulk[i], c, e);
+	if (r == 0)
+		thread_priority_init(&m->bulk[i].priority, transport_carrier(c->transport), !m->hurried);
+	return r;
+}
+
+static int add_urgent(struct memory_in *m, struct channel *c, struct err *e)
+{
+	int r = porter_carry_urgent(c, m->keeper, e);
+
+	thread_come_first(transport_carrier(c->transport));
+	return r < 0 ? r : add(m, &m->urgent, c, e);
+}
+
+static bool is_there(const struct incoming *in)
+{
+	return in->channel.transport;
 }
 
 int memory_in_add(struct memory_in *m, struct channel *c, const struct msg_hello *hello, struct err *e)
 {
 	int r;
 
-	if (hello->channel == CHANNEL_BULK && hello->index < m->streams && !m->receivers[hello->index])
-		return add_bulk(m, c, hello->index, e);
-	if (hello->channel != CHANNEL_URGENT || m->asker) {
+	if (hello->channel == CHANNEL_BULK && hello->index < m->streams && !is_there(&m->bulk[hello->index]))
+		r = add_bulk(m, c, hello->index, e);
+	else if (hello->channel == CHANNEL_URGENT && !is_there(&m->urgent))
+		r = add_urgent(m, c, e);
+	else
+		r = err_set(e, ERR_PEER, EPROTO, "an unexpected further connection");
+	if (r < 0)
 		channel_done(c);
-		return err_set(e, ERR_PEER, EPROTO, "an unexpected further connection");
-	}
-	r = asker_start(c, m->keeper, &m->asker, e);
-	return r < 0 ? r : waiter_add(m->waiter, asker_event_fd(m->asker), on_asker, m);
+	return r;
 }
 
 /* CRIU touches memory while it restores: by then nothing stale may be in the store. */
 int memory_in_wait_cuts(struct memory_in *m, struct err *e)
 {
 	for (unsigned i = 0; i < m->streams; i++)
-		while (!receiver_is_cut(m->receivers[i])) {
-			int fd = receiver_event_fd(m->receivers[i]);
+		while (!m->bulk[i].cut) {
+			int fd = transport_fd(m->bulk[i].channel.transport);
 			int r = waiter_wait(m->waiter, fd, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 
 			if (r == -ETIMEDOUT && !err_is_set(e))
 				return err_set(e, ERR_PEER, ETIMEDOUT, "a bulk stream has no cut");
 			if (r == 0)
-				r = on_receiver(m, e);
+				r = on_incoming(&m->bulk[i], e);
 			if (r < 0)
 				return r;
+			if (r == 1)
+				return err_set(e, ERR_PEER, EPROTO, "a bulk stream has no cut");
 		}
 	return 0;
 }
@@ -145,7 +174,7 @@ int memory_in_own(struct memory_in *m, struct err *e)
 		r = keeper_give_way(m->keeper, false);
 	m->hurried = true;
 	for (unsigned i = 0; i < m->streams; i++)
-		receiver_hurry(m->receivers[i]);
+		thread_priority_set(&m->bulk[i].priority, false);
 	return r < 0 ? keeper_error(r, "handing the container to its keeper", e) : 0;
 }
 
@@ -178,22 +207,34 @@ struct pager_stats memory_in_stats(struct memory_in *m)
 	return s;
 }
 
+static void unwatch(struct memory_in *m, const struct incoming *in)
+{
+	if (is_there(in))
+		waiter_remove(m->waiter, transport_fd(in->channel.transport));
+}
+
+void memory_in_unwatch(struct memory_in *m)
+{
+	for (unsigned i = 0; i < SENDER_STREAMS_MAX; i++)
+		unwatch(m, &m->bulk[i]);
+	unwatch(m, &m->urgent);
+}
+
+static void end_incoming(struct memory_in *m, struct incoming *in, struct keeper_line *l)
+{
+	if (!is_there(in))
+		return;
+	unwatch(m, in);
+	transport_cut(in->channel.transport);
+	channel_done(&in->channel);
+	keeper_renew(l);
+}
+
 void memory_in_part(struct memory_in *m)
 {
-	for (unsigned i = 0; i < SENDER_STREAMS_MAX; i++) {
-		if (!m->receivers[i])
-			continue;
-		waiter_remove(m->waiter, receiver_event_fd(m->receivers[i]));
-		receiver_free(m->receivers[i]);
-		m->receivers[i] = NULL;
-		keeper_renew(keeper_stream_line(m->keeper, i));
-	}
-	if (m->asker) {
-		waiter_remove(m->waiter, asker_event_fd(m->asker));
-		asker_free(m->asker);
-		m->asker = NULL;
-		keeper_renew(keeper_urgent_line(m->keeper));
-	}
+	for (unsigned i = 0; i < SENDER_STREAMS_MAX; i++)
+		end_incoming(m, &m->bulk[i], keeper_stream_line(m->keeper, i));
+	end_incoming(m, &m->urgent, keeper_urgent_line(m->keeper));
 	m->streams = 0;
 }
 

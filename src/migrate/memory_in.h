@@ -2,23 +2,31 @@
 #pragma once
 
 #include "base/err.h"
+#include "base/thread.h"
 #include "mem/keeper.h"
 #include "mem/sender.h"
-#include "migrate/asker.h"
-#include "migrate/bulk.h"
 #include "migrate/wait.h"
+#include "wire/channel.h"
 
 #include <stdbool.h>
 
 /*
- * The memory that comes to the target: the channels that bring it, with a thread each, and the keeper
- * that gets it. What fails among them ends every wait with the waiter.
+ * The memory that comes to the target: the channels that bring it, whose porters hand it over, and the
+ * keeper that gets it. What fails among them ends every wait with the waiter.
  */
+
+struct memory_in;
+
+struct incoming {
+	struct memory_in *memory;
+	struct channel channel; /* owned: to its porter; without a transport: there is none */
+	struct thread_priority priority; /* the porter's */
+	bool cut; /* all that was sent of the running container, and taken back, is here */
+};
 
 struct memory_in {
 	struct keeper *keeper; /* owned */
-	struct receiver *receivers[SENDER_STREAMS_MAX]; /* owned */
-	struct asker *asker; /* owned */
+	struct incoming bulk[SENDER_STREAMS_MAX], urgent;
 	unsigned streams;
 	bool hurried; /* processes may wait for what comes */
 	struct waiter *waiter; /* borrowed */
@@ -58,11 +66,14 @@ int memory_in_wait_all(struct memory_in *m, struct err *e);
 
 struct pager_stats memory_in_stats(struct memory_in *m);
 
-/* Ends the channels and their threads, as often as the link breaks: others may be added. */
+/* All is here: what becomes of the channels doesn't matter any more. */
+void memory_in_unwatch(struct memory_in *m);
+
+/* Ends the channels and their porters, as often as the link breaks: others may be added. */
 void memory_in_part(struct memory_in *m);
 
 /* What is waited for is asked for anew, after the last ones to be asked were lost. */
 int memory_in_ask_again(struct memory_in *m, struct err *e);
 
-/* The threads end first, then the keeper or not: see keeper_own(). */
+/* The porters end first, then the keeper or not: see keeper_own(). */
 void memory_in_done(struct memory_in *m);

@@ -900,6 +900,8 @@ static int run_bye(void *ctx, struct err *e)
 	waiter_remove(&t->waiter, t->timer);
 	if (t->control.transport)
 		waiter_remove(&t->waiter, transport_fd(t->control.transport));
+	/* The source closes its connections now, which is no reason to announce less. */
+	memory_in_unwatch(&t->memory);
 	waiter_remove(&t->waiter, t->entrance.door.listener);
 	entrance_close(&t->entrance);
 	return arrival_announce(&t->arrival, e);

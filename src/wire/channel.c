@@ -71,7 +71,7 @@ static int take_abort(struct channel *c, const struct msg_abort *a, struct err *
 	return r;
 }
 
-int channel_recv(struct channel *c, struct msg *ret, uint64_t deadline, struct err *e)
+int channel_take(struct channel *c, struct msg *ret, uint64_t deadline, struct err *e)
 {
 	uint8_t header[FRAME_HEADER];
 	enum msg_type type = MSG_NONE;
@@ -96,15 +96,19 @@ int channel_recv(struct channel *c, struct msg *ret, uint64_t deadline, struct e
 	if (r < 0)
 		return err_wrap(e, "%s", c->peer);
 	r = msg_decode(type, payload, len, ret);
-	if (r < 0)
-		return peer_broke(c, "bad message", type, e);
-	if (type == MSG_ABORT) {
-		c->aborted = true;
-		r = take_abort(c, &ret->body.abort, e);
-		msg_done(ret);
+	return r < 0 ? peer_broke(c, "bad message", type, e) : 0;
+}
+
+int channel_recv(struct channel *c, struct msg *ret, uint64_t deadline, struct err *e)
+{
+	int r = channel_take(c, ret, deadline, e);
+
+	if (r < 0 || ret->type != MSG_ABORT)
 		return r;
-	}
-	return 0;
+	c->aborted = true;
+	r = take_abort(c, &ret->body.abort, e);
+	msg_done(ret);
+	return r;
 }
 
 int channel_wait(struct channel *c, int stop, uint64_t deadline)
@@ -139,14 +143,19 @@ int channel_expect(struct channel *c, enum msg_type type, struct msg *ret, uint6
 	return r;
 }
 
-void channel_abort(struct channel *c, const struct err *why)
+struct msg_abort channel_reason(const struct err *why)
 {
-	struct msg_abort a = {
+	return (struct msg_abort){
 		.class = (uint8_t)why->class,
 		.code = (uint32_t)why->code,
 		.text = msg_string(why->text),
 		.remedy = msg_string(why->remedy),
 	};
+}
+
+void channel_abort(struct channel *c, const struct err *why)
+{
+	struct msg_abort a = channel_reason(why);
 
 	if (c->transport)
 		channel_send(c, MSG_ABORT, &a, deadline_in_ms(ABORT_TIMEOUT_MS), NULL);

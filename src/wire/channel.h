@@ -47,6 +47,9 @@ int channel_send_data(struct channel *c, enum msg_type type, const void *body,
  * the error that it carries. */
 int channel_recv(struct channel *c, struct msg *ret, uint64_t deadline, struct err *e);
 
+/* The same, but an ABORT is a message like any other: for who only passes them on. */
+int channel_take(struct channel *c, struct msg *ret, uint64_t deadline, struct err *e);
+
 /* Waits until there is something to receive (or the peer hung up): 1; 0 when the eventfd @stop
  * became readable first (-1: none); -ETIMEDOUT. */
 int channel_wait(struct channel *c, int stop, uint64_t deadline);
@@ -54,6 +57,9 @@ int channel_wait(struct channel *c, int stop, uint64_t deadline);
 /* Like channel_recv() when nothing else than @type may come. */
 int channel_expect(struct channel *c, enum msg_type type, struct msg *ret, uint64_t deadline,
 	struct err *e);
+
+/* ABORT's fields, which point into @why. */
+struct msg_abort channel_reason(const struct err *why);
 
 /* Tells the peer why it ends here; failure to do so doesn't matter any more. */
 void channel_abort(struct channel *c, const struct err *why);

@@ -42,13 +42,17 @@ int fingerprint_parse(const char *text, uint8_t ret[static FINGERPRINT_LEN])
 	return 0;
 }
 
+int fingerprint_of_key(const void *key, size_t len, uint8_t ret[static FINGERPRINT_LEN])
+{
+	return EVP_Digest(key, len, ret, NULL, EVP_sha256(), NULL) == 1 ? 0 : -EINVAL;
+}
+
 int fingerprint_of_cert(const X509 *cert, uint8_t ret[static FINGERPRINT_LEN])
 {
 	uint8_t *der = NULL;
-	int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der), r = 0;
+	int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
+	int r = len > 0 ? fingerprint_of_key(der, (size_t)len, ret) : -EINVAL;
 
-	if (len <= 0 || EVP_Digest(der, (size_t)len, ret, NULL, EVP_sha256(), NULL) != 1)
-		r = -EINVAL;
 	OPENSSL_free(der);
 	return r;
 }
@@ -121,10 +125,11 @@ static int read_key(const char *path, struct identity *ret, struct err *e)
 	ret->key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
 	BIO_free(bio);
 	OPENSSL_cleanse(pem, len);
-	ret->cert = ret->key ? make_cert(ret->key) : NULL;
+	/* Others are no use: wire/proof.h. */
+	ret->cert = ret->key && EVP_PKEY_is_a(ret->key, "ED25519") ? make_cert(ret->key) : NULL;
 	if (ret->cert && fingerprint_of_cert(ret->cert, ret->fingerprint) == 0)
 		return 0;
-	r = err_set(e, ERR_LOCAL, EINVAL, "%s is not a private key", path);
+	r = err_set(e, ERR_LOCAL, EINVAL, "%s is not a private Ed25519 key", path);
 	err_remedy(e, "move it away: a new one is made then, and peers have to be told");
 	return r;
 }

@@ -30,4 +30,6 @@ void identity_done(struct identity *i);
 void fingerprint_format(const uint8_t f[static FINGERPRINT_LEN], char ret[static FINGERPRINT_TEXT]);
 /* Reads that form. -EINVAL. */
 int fingerprint_parse(const char *text, uint8_t ret[static FINGERPRINT_LEN]);
+/* @key: as SubjectPublicKeyInfo. -EINVAL. */
+int fingerprint_of_key(const void *key, size_t len, uint8_t ret[static FINGERPRINT_LEN]);
 int fingerprint_of_cert(const X509 *cert, uint8_t ret[static FINGERPRINT_LEN]);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "wire/identity.h"
+#include "wire/proof.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -13,6 +14,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +24,14 @@
 
 #define RECORD_BYTES 16384 /* the most in one TLS record (RFC 8446, 5.1) */
 #define READ_AHEAD (128 * 1024)
+#define CARRIER_MS 3000 /* to deliver what was written last */
+
+/* OpenSSL 3.2, which headers of 3.0 don't know. A certificate is smaller than what it would save, and its
+ * message must be one that wire/proof.c knows. */
+#ifndef SSL_OP_NO_TX_CERTIFICATE_COMPRESSION
+#define SSL_OP_NO_TX_CERTIFICATE_COMPRESSION (1ull << 32)
+#define SSL_OP_NO_RX_CERTIFICATE_COMPRESSION (1ull << 33)
+#endif
 
 struct transport {
 	int in, out; /* owned; the same for a socket */
@@ -29,8 +39,10 @@ struct transport {
 	SSL_CTX *ssl_ctx;
 	transport_trust_fn *trust;
 	void *trust_ctx;
+	struct proof *proof; /* borrowed; NULL: none is wanted */
 	uint8_t fingerprint[FINGERPRINT_LEN];
 	bool has_fingerprint, untrusted;
+	struct child carrier; /* pid 0: none */
 	_Atomic uint64_t written;
 };
 
@@ -111,6 +123,8 @@ static int verify_peer(X509_STORE_CTX *store, void *arg)
 		return 0;
 	}
 	t->has_fingerprint = true;
+	if (t->proof)
+		proof_keep_key(t->proof, cert);
 	if (t->trust(t->fingerprint, t->trust_ctx))
 		return 1;
 	t->untrusted = true;
@@ -128,6 +142,7 @@ static int tls_context(struct transport *t, const struct identity *self, bool se
 	SSL_CTX_set_min_proto_version(c, TLS1_3_VERSION);
 	SSL_CTX_set_ciphersuites(c, "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256");
 	SSL_CTX_set_num_tickets(c, 0);
+	SSL_CTX_set_options(c, SSL_OP_NO_TX_CERTIFICATE_COMPRESSION | SSL_OP_NO_RX_CERTIFICATE_COMPRESSION);
 	SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_read_ahead(c, 1);
@@ -136,8 +151,16 @@ static int tls_context(struct transport *t, const struct identity *self, bool se
 	SSL_CTX_set_cert_verify_callback(c, verify_peer, t);
 	if (SSL_CTX_use_certificate(c, self->cert) != 1 || SSL_CTX_use_PrivateKey(c, self->key) != 1)
 		return -EINVAL;
+	if (t->proof && proof_watch(c, t->proof) < 0)
+		return -EINVAL;
 	t->ssl = SSL_new(c);
-	return t->ssl && SSL_set_fd(t->ssl, t->in) == 1 ? 0 : -ENOMEM;
+	if (!t->ssl || SSL_set_fd(t->ssl, t->in) != 1)
+		return -ENOMEM;
+	if (server)
+		SSL_set_accept_state(t->ssl);
+	else
+		SSL_set_connect_state(t->ssl);
+	return 0;
 }
 
 static void tune_socket(int fd)
@@ -151,7 +174,7 @@ static void tune_socket(int fd)
 }
 
 static int tls_open(int fd, bool server, const struct identity *self, transport_trust_fn *trust,
-	void *ctx, uint64_t deadline, struct transport **ret, struct err *e)
+	void *ctx, struct proof *proof, struct transport **ret, struct err *e)
 {
 	struct transport *t = calloc(1, sizeof(*t));
 	int r;
@@ -161,8 +184,10 @@ static int tls_open(int fd, bool server, const struct identity *self, transport_
 		return err_sys(e, ENOMEM, "TLS");
 	}
 	t->in = t->out = fd;
+	t->carrier = CHILD_INIT;
 	t->trust = trust;
 	t->trust_ctx = ctx;
+	t->proof = proof;
 	tune_socket(fd);
 	r = fd_set_nonblock(fd);
 	if (r == 0)
@@ -171,34 +196,45 @@ static int tls_open(int fd, bool server, const struct identity *self, transport_
 		transport_free(t);
 		return err_sys(e, -r, "setting up TLS");
 	}
-	for (;;) {
-		int done;
-
-		ERR_clear_error();
-		errno = 0;
-		done = server ? SSL_accept(t->ssl) : SSL_connect(t->ssl);
-		if (done == 1)
-			break;
-		r = tls_wait(t, done, deadline, "TLS handshake", e);
-		if (r < 0) {
-			transport_free(t);
-			return r;
-		}
-	}
 	*ret = t;
 	return 0;
 }
 
-int transport_tls_accept(int fd, const struct identity *self, transport_trust_fn *trust, void *ctx,
-	uint64_t deadline, struct transport **ret, struct err *e)
+int transport_handshake(struct transport *t, uint64_t deadline, struct err *e)
 {
-	return tls_open(fd, true, self, trust, ctx, deadline, ret, e);
+	for (;;) {
+		int done, r;
+
+		ERR_clear_error();
+		errno = 0;
+		done = SSL_do_handshake(t->ssl);
+		if (done == 1)
+			return 0;
+		r = tls_wait(t, done, deadline, "TLS handshake", e);
+		if (r < 0)
+			return r;
+	}
+}
+
+int transport_tls_server(int fd, const struct identity *self, transport_trust_fn *trust, void *ctx,
+	struct proof *proof, struct transport **ret, struct err *e)
+{
+	return tls_open(fd, true, self, trust, ctx, proof, ret, e);
 }
 
 int transport_tls_connect(int fd, const struct identity *self, transport_trust_fn *trust, void *ctx,
 	uint64_t deadline, struct transport **ret, struct err *e)
 {
-	return tls_open(fd, false, self, trust, ctx, deadline, ret, e);
+	int r = tls_open(fd, false, self, trust, ctx, NULL, ret, e);
+
+	if (r < 0)
+		return r;
+	r = transport_handshake(*ret, deadline, e);
+	if (r < 0) {
+		transport_free(*ret);
+		*ret = NULL;
+	}
+	return r;
 }
 
 static int tls_read(struct transport *t, void *buf, size_t len, uint64_t deadline, struct err *e)
@@ -297,8 +333,32 @@ int transport_plain(int in, int out, struct transport **ret, struct err *e)
 	}
 	t->in = in;
 	t->out = out;
+	t->carrier = CHILD_INIT;
 	*ret = t;
 	return 0;
+}
+
+int transport_carried(int fd, struct child *carrier, struct transport **ret, struct err *e)
+{
+	int r = transport_plain(fd, fd, ret, e);
+
+	if (r < 0)
+		child_done(carrier);
+	else
+		(*ret)->carrier = *carrier;
+	*carrier = CHILD_INIT;
+	return r;
+}
+
+pid_t transport_carrier(const struct transport *t)
+{
+	return t->carrier.pid;
+}
+
+void transport_vouch(struct transport *t, const uint8_t fingerprint[static FINGERPRINT_LEN])
+{
+	memcpy(t->fingerprint, fingerprint, FINGERPRINT_LEN);
+	t->has_fingerprint = true;
 }
 
 static int plain_error(int r, const char *doing, struct err *e)
@@ -321,6 +381,9 @@ void transport_free(struct transport *t)
 	close(t->in);
 	if (t->out != t->in)
 		close(t->out);
+	/* It ends by itself. */
+	child_wait(&t->carrier, deadline_in_ms(CARRIER_MS));
+	child_done(&t->carrier);
 	free(t);
 }
 
@@ -366,6 +429,7 @@ void transport_cut(struct transport *t)
 	shutdown(t->in, SHUT_RDWR);
 	if (t->out != t->in)
 		shutdown(t->out, SHUT_RDWR);
+	child_kill(&t->carrier, SIGKILL);
 }
 
 int transport_fd(const struct transport *t)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "base/child.h"
 #include "base/err.h"
 
 #include <stdbool.h>
@@ -17,24 +18,36 @@
 #define FINGERPRINT_LEN 32 /* SHA-256 of a public key in SubjectPublicKeyInfo form */
 
 struct identity; /* wire/identity.h */
+struct proof;	 /* wire/proof.h */
 struct transport;
 
 /* May the peer with this key talk to us? */
 typedef bool transport_trust_fn(const uint8_t fingerprint[static FINGERPRINT_LEN], void *ctx);
 
-/* Hands over @fd, also on failure. The handshake must be over at @deadline. */
-int transport_tls_accept(int fd, const struct identity *self, transport_trust_fn *trust, void *ctx,
-	uint64_t deadline, struct transport **ret, struct err *e);
+/* Hands over @fd, also on failure. The handshake must be over at @deadline. The server's is a step of its
+ * own: until then no byte of the peer has been read. @proof: gets what shows others that it has been; NULL:
+ * nobody needs that. */
+int transport_tls_server(int fd, const struct identity *self, transport_trust_fn *trust, void *ctx,
+	struct proof *proof, struct transport **ret, struct err *e);
+int transport_handshake(struct transport *t, uint64_t deadline, struct err *e);
 int transport_tls_connect(int fd, const struct identity *self, transport_trust_fn *trust, void *ctx,
 	uint64_t deadline, struct transport **ret, struct err *e);
 
 /* Hands over both descriptors, which may be the same, also on failure. */
 int transport_plain(int in, int out, struct transport **ret, struct err *e);
 
+/* To a process of ours that stands between us and the peer: @carrier ends with the transport, after what
+ * has been written has left it. Hands over both, also on failure. */
+int transport_carried(int fd, struct child *carrier, struct transport **ret, struct err *e);
+/* Its pid; 0: there is none. */
+pid_t transport_carrier(const struct transport *t);
+/* The peer's key, as that has found it. */
+void transport_vouch(struct transport *t, const uint8_t fingerprint[static FINGERPRINT_LEN]);
+
 /* Closes without ceremony. NULL is fine. */
 void transport_free(struct transport *t);
 
-/* The peer's key; false when the transport has none (plain). */
+/* The peer's key; false when the transport has none (plain, and nobody vouches for it). */
 bool transport_fingerprint(const struct transport *t, uint8_t ret[static FINGERPRINT_LEN]);
 
 /* Exactly @len bytes. */
@@ -47,8 +60,8 @@ int transport_write(struct transport *t, const void *head, size_t head_len, cons
 /* Bytes that have been read already and wait inside: poll(2) doesn't know of them. */
 bool transport_pending(const struct transport *t);
 
-/* Ends whatever another thread waits for here: the connection is of no use from now on. Of plain
- * descriptors only sockets can be cut. */
+/* Ends whatever another thread, or the process in between, waits for here: the connection is of no use from
+ * now on. Of plain descriptors only sockets can be cut. */
 void transport_cut(struct transport *t);
 
 /* To poll for input. */

@@ -35,7 +35,7 @@ host_state() {
 		ip route | sort
 		nft list ruleset
 		find /run /tmp /var/lib/godwit /etc/godwit /etc/criu -xdev 2>/dev/null |
-			grep -vE "^/run/[a-z.]*log$|^/run/(criu.kdat|runc|godwit(/doors|/work)?)$|^/var/lib/godwit(/journal)?$" |
+			grep -vE "^/run/[a-z.]*log$|^/run/(criu.kdat|runc|godwit(/doors|/empty|/work)?)$|^/var/lib/godwit(/journal)?$" |
 			sort'
 }
 

@@ -268,12 +268,12 @@ static void pages_are_installed_and_asked_for(void **state)
 	assert_int_equal(found(&s, 10000), 'y');
 	ask_page(&s, 400);
 	assert_int_equal(fd_wait(keeper_wish_fd(s.keeper), POLLIN, SOON), 0);
-	assert_int_equal(keeper_next_wish(s.keeper, &w), 1);
+	assert_int_equal(keeper_next_wish(keeper_wish_fd(s.keeper), &w), 1);
 	assert_int_equal(w.vpid, VPID);
 	assert_true(w.addr == (uintptr_t)s.mem + PAGES_TO_BYTES(400));
-	assert_int_equal(keeper_next_wish(s.keeper, &w), 0);
+	assert_int_equal(keeper_next_wish(keeper_wish_fd(s.keeper), &w), 0);
 	assert_int_equal(keeper_ask_again(s.keeper), 0);
-	assert_int_equal(keeper_next_wish(s.keeper, &w), 1);
+	assert_int_equal(keeper_next_wish(keeper_wish_fd(s.keeper), &w), 1);
 	assert_true(w.addr == (uintptr_t)s.mem + PAGES_TO_BYTES(400));
 	put_pages(keeper_urgent_line(s.keeper), &s, 400, 401);
 	assert_int_equal(found(&s, 10000), 'y');

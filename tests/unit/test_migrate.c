@@ -6,6 +6,7 @@
 #include "migrate/bulk.h"
 #include "migrate/images.h"
 #include "migrate/manifest.h"
+#include "migrate/porter_impl.h"
 #include "migrate/stage.h"
 #include "migrate/wait.h"
 
@@ -298,56 +299,259 @@ static struct keeper *start_keeper(void)
 	return k;
 }
 
+/* A receiver in a thread, as a porter has it: with a line that the keeper's owner has lent. */
+struct receiving {
+	struct ends source, worker; /* worker.target: ours */
+	struct keeper_line *line;
+	struct err error;
+	int result;
+	pthread_t thread;
+};
+
+static void *receive(void *arg)
+{
+	struct receiving *r = arg;
+
+	r->result = receiver_serve(&r->source.target, &r->worker.source, r->line, &r->error);
+	return NULL;
+}
+
+static void receiving_start(struct receiving *r, struct keeper *k)
+{
+	int fds[2];
+
+	*r = (struct receiving){.result = -1};
+	connect_ends(&r->source, CHANNEL_BULK);
+	connect_ends(&r->worker, CHANNEL_BULK);
+	keeper_line_lend(keeper_stream_line(k, 0), fds);
+	fds[0] = dup(fds[0]);
+	fds[1] = dup(fds[1]);
+	assert_int_equal(keeper_line_borrow(fds, &r->line), 0);
+	assert_int_equal(pthread_create(&r->thread, NULL, receive, r), 0);
+}
+
+static void receiving_end(struct receiving *r)
+{
+	pthread_join(r->thread, NULL);
+	channel_done(&r->worker.target);
+	keeper_line_free(r->line);
+	channel_done(&r->worker.source);
+	channel_done(&r->source.source);
+	channel_done(&r->source.target);
+}
+
 static void pages_go_through_a_receiver_to_the_keeper(void **state)
 {
 	static uint8_t pages[PAGES_TO_BYTES(4)];
 	struct keeper *k = start_keeper();
 	struct pager_stats stats;
-	struct receiver *r;
+	struct receiving r;
 	struct page_sink sink;
-	struct ends p;
 	struct err e = ERR_INIT;
+	struct msg m;
 
 	(void)state;
-	connect_ends(&p, CHANNEL_BULK);
-	assert_int_equal(receiver_start(&p.target, keeper_stream_line(k, 0), &r, &e), 0);
-	sink = bulk_sink(&p.source);
+	receiving_start(&r, k);
+	sink = bulk_sink(&r.source.source);
 	memset(pages, 3, sizeof(pages));
 	assert_int_equal(sink.pages(sink.ctx, 1, 0x100000, 4, CODEC_RAW, pages, sizeof(pages), &e), 0);
 	assert_int_equal(sink.zeros(sink.ctx, 1, 0x104000, 4, &e), 0);
+	assert_int_equal(sink.cut(sink.ctx, &e), 0);
+	assert_int_equal(channel_expect(&r.worker.target, MSG_CUT, &m, SOON, &e), 0);
 	assert_int_equal(sink.pages(sink.ctx, 2, 0x100000, 4, CODEC_RAW, pages, sizeof(pages), &e), 0);
 	assert_int_equal(sink.forget(sink.ctx, 2, 0x100000, 4, &e), 0);
 	assert_int_equal(sink.end(sink.ctx, 8, sizeof(pages), &e), 0);
-	assert_int_equal(fd_wait(receiver_event_fd(r), POLLIN, SOON), 0);
-	assert_int_equal(receiver_result(r, &e), 0);
-	assert_true(receiver_finished(r));
+	assert_int_equal(channel_expect(&r.worker.target, MSG_BULK_END, &m, SOON, &e), 0);
+	assert_int_equal(m.body.bulk_end.pages, 8);
 	assert_int_equal(keeper_stats(k, &stats), 0);
 	assert_int_equal(stats.store_peak, 4 << 20);
 	assert_int_equal(stats.store_used, 2 << 20);
-	receiver_free(r);
-	channel_done(&p.source);
+	channel_done(&r.worker.target);
+	receiving_end(&r);
+	assert_int_equal(r.result, 0);
 	keeper_free(k);
 }
 
 static void pages_that_are_none_end_a_receiver(void **state)
 {
 	struct keeper *k = start_keeper();
-	struct receiver *r;
+	struct receiving r;
 	struct page_sink sink;
-	struct ends p;
 	struct err e = ERR_INIT;
 
 	(void)state;
-	connect_ends(&p, CHANNEL_BULK);
-	assert_int_equal(receiver_start(&p.target, keeper_stream_line(k, 0), &r, &e), 0);
-	sink = bulk_sink(&p.source);
+	receiving_start(&r, k);
+	sink = bulk_sink(&r.source.source);
 	assert_int_equal(sink.pages(sink.ctx, 1, 0x100000, 4, CODEC_ZSTD, "junk", 4, &e), 0);
-	assert_int_equal(fd_wait(receiver_event_fd(r), POLLIN, SOON), 0);
-	assert_int_equal(receiver_result(r, &e), -EBADMSG);
+	receiving_end(&r);
+	assert_int_equal(r.result, -EBADMSG);
+	assert_int_equal(r.error.class, ERR_PEER);
+	keeper_free(k);
+}
+
+/* Who had it died in the middle: the next one hears no answers to what it has not asked. */
+static void a_line_is_as_new_for_the_next_one(void **state)
+{
+	struct keeper *k = start_keeper();
+	struct keeper_line *own = keeper_stream_line(k, 0), *line;
+	int fds[2];
+
+	(void)state;
+	for (int i = 0; i < 10; i++) {
+		keeper_line_lend(own, fds);
+		fds[0] = dup(fds[0]);
+		fds[1] = dup(fds[1]);
+		assert_int_equal(keeper_line_borrow(fds, &line), 0);
+		assert_int_equal(keeper_put(line, 1, 0x100000, 4, NULL), 0);
+		assert_int_equal(keeper_flush(line), 0);
+		/* Refused, and not heard of here. */
+		assert_int_equal(keeper_put(line, 1, 0x100001, 4, NULL), 0);
+		assert_int_equal(keeper_put(line, 1, 0x100002, 4, NULL), 0);
+		keeper_line_free(line);
+		keeper_renew(own);
+	}
+	keeper_free(k);
+}
+
+/* --- porters ---------------------------------------------------------------------------------- */
+
+struct portering {
+	struct transport *peer, *worker;
+	pthread_t thread;
+};
+
+static void *port(void *arg)
+{
+	struct portering *p = arg;
+
+	porter_serve(p->peer, p->worker);
+	return NULL;
+}
+
+/* Between a source and a worker. */
+static void portering_start(struct portering *p, struct channel *source, struct channel *worker)
+{
+	struct transport *a, *b;
+	struct err e = ERR_INIT;
+	int outer[2], inner[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, outer), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, inner), 0);
+	assert_int_equal(transport_plain(outer[0], outer[0], &a, &e), 0);
+	assert_int_equal(transport_plain(outer[1], outer[1], &p->peer, &e), 0);
+	assert_int_equal(transport_plain(inner[0], inner[0], &p->worker, &e), 0);
+	assert_int_equal(transport_plain(inner[1], inner[1], &b, &e), 0);
+	channel_init(source, a, CHANNEL_CONTROL, true);
+	channel_init(worker, b, CHANNEL_CONTROL, false);
+	assert_int_equal(pthread_create(&p->thread, NULL, port, p), 0);
+}
+
+static void a_porter_passes_messages_both_ways(void **state)
+{
+	const struct msg_progress progress = {.done = 1, .total = 2};
+	struct portering p;
+	struct channel source, worker;
+	struct err e = ERR_INIT;
+	struct msg m;
+
+	(void)state;
+	portering_start(&p, &source, &worker);
+	assert_int_equal(channel_send(&source, MSG_ASK, &(struct msg_ask){.id = {1, 2, 3}}, SOON, &e), 0);
+	assert_int_equal(channel_expect(&worker, MSG_ASK, &m, SOON, &e), 0);
+	assert_int_equal(m.body.ask.id[2], 3);
+	assert_int_equal(channel_send(&worker, MSG_PROGRESS, &progress, SOON, &e), 0);
+	assert_int_equal(channel_expect(&source, MSG_PROGRESS, &m, SOON, &e), 0);
+	assert_int_equal(m.body.progress.total, 2);
+	/* What was said last arrives, and then the end. */
+	assert_int_equal(channel_send(&worker, MSG_BYE, NULL, SOON, &e), 0);
+	channel_done(&worker);
+	assert_int_equal(channel_expect(&source, MSG_BYE, &m, SOON, &e), 0);
+	assert_int_equal(channel_recv(&source, &m, SOON, &e), -EPIPE);
+	pthread_join(p.thread, NULL);
+	channel_done(&source);
+}
+
+/* The worker doesn't listen, and both have much to say. */
+static void a_porter_never_waits_for_the_worker(void **state)
+{
+	static uint8_t data[MSG_DATA_MAX];
+	struct msg_image image = {.name = msg_string("x.img"), .total = sizeof(data), .data = {data, sizeof(data)}};
+	const struct msg_progress progress = {.done = 1, .total = 2};
+	struct portering p;
+	struct channel source, worker;
+	struct err e = ERR_INIT;
+	struct msg m;
+
+	(void)state;
+	portering_start(&p, &source, &worker);
+	/* More than the socket to the worker takes. */
+	assert_int_equal(channel_send_data(&source, MSG_IMAGE, &image, &image.data, SOON, &e), 0);
+	for (int i = 0; i < 20000; i++) {
+		assert_int_equal(channel_send(&worker, MSG_PROGRESS, &progress, SOON, &e), 0);
+		assert_int_equal(channel_expect(&source, MSG_PROGRESS, &m, SOON, &e), 0);
+	}
+	assert_int_equal(channel_expect(&worker, MSG_IMAGE, &m, SOON, &e), 0);
+	assert_int_equal(m.body.image.data.len, sizeof(data));
+	msg_done(&m);
+	channel_done(&source);
+	assert_int_equal(channel_recv(&worker, &m, SOON, &e), -EPIPE);
+	channel_done(&worker);
+	pthread_join(p.thread, NULL);
+}
+
+static void a_porter_keeps_what_is_no_message(void **state)
+{
+	struct portering p;
+	struct channel source, worker;
+	struct err e = ERR_INIT, why = ERR_INIT;
+	struct msg m;
+
+	(void)state;
+	portering_start(&p, &source, &worker);
+	assert_int_equal(transport_write(source.transport, "garbage garbage", 15, NULL, 0, SOON, &e), 0);
+	assert_int_equal(channel_recv(&worker, &m, SOON, &e), -EPROTO);
 	assert_int_equal(e.class, ERR_PEER);
-	assert_false(receiver_finished(r));
-	receiver_free(r);
-	channel_done(&p.source);
+	assert_non_null(strstr(e.text, "broke the protocol"));
+	/* The source is told. */
+	channel_abort(&worker, &e);
+	channel_done(&worker);
+	assert_true(channel_recv(&source, &m, SOON, &why) < 0);
+	assert_non_null(strstr(why.text, "broke the protocol"));
+	channel_done(&source);
+	pthread_join(p.thread, NULL);
+}
+
+static void a_porter_of_pages_waits_for_its_line(void **state)
+{
+	static uint8_t page[PAGE_BYTES];
+	struct keeper *k = start_keeper();
+	struct msg_hello hello = {.version_min = MSG_VERSION, .version_max = MSG_VERSION, .channel = CHANNEL_BULK};
+	struct pager_stats stats;
+	struct portering p;
+	struct channel source, worker;
+	struct page_sink sink;
+	struct err e = ERR_INIT;
+	struct msg m;
+
+	(void)state;
+	portering_start(&p, &source, &worker);
+	source.kind = worker.kind = CHANNEL_BULK;
+	hello.host = hello.software = msg_string("test");
+	assert_int_equal(channel_send(&source, MSG_HELLO, &hello, SOON, &e), 0);
+	sink = bulk_sink(&source);
+	memset(page, 7, sizeof(page));
+	assert_int_equal(sink.pages(sink.ctx, 1, 0x100000, 1, CODEC_RAW, page, sizeof(page), &e), 0);
+	assert_int_equal(sink.end(sink.ctx, 1, sizeof(page), &e), 0);
+	assert_int_equal(channel_expect(&worker, MSG_HELLO, &m, SOON, &e), 0);
+	msg_done(&m);
+	assert_int_equal(channel_wait(&worker, -1, deadline_in_ms(50)), -ETIMEDOUT);
+	assert_int_equal(porter_carry_bulk(&worker, keeper_stream_line(k, 3), &e), 0);
+	assert_int_equal(channel_expect(&worker, MSG_BULK_END, &m, SOON, &e), 0);
+	assert_int_equal(keeper_stats(k, &stats), 0);
+	assert_int_equal(stats.store_used, 2 << 20);
+	channel_done(&worker);
+	pthread_join(p.thread, NULL);
+	channel_done(&source);
 	keeper_free(k);
 }
 
@@ -426,6 +630,11 @@ int main(void)
 		cmocka_unit_test(images_out_of_order_or_too_large_are_refused),
 		cmocka_unit_test(pages_go_through_a_receiver_to_the_keeper),
 		cmocka_unit_test(pages_that_are_none_end_a_receiver),
+		cmocka_unit_test(a_line_is_as_new_for_the_next_one),
+		cmocka_unit_test(a_porter_passes_messages_both_ways),
+		cmocka_unit_test(a_porter_never_waits_for_the_worker),
+		cmocka_unit_test(a_porter_keeps_what_is_no_message),
+		cmocka_unit_test(a_porter_of_pages_waits_for_its_line),
 		cmocka_unit_test(faults_are_answered_with_the_page),
 		cmocka_unit_test(a_manifest_reads_back),
 	};

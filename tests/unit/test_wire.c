@@ -7,6 +7,7 @@
 #include "wire/channel.h"
 #include "wire/identity.h"
 #include "wire/peers.h"
+#include "wire/proof.h"
 #include "wire/transport.h"
 
 #include <errno.h>
@@ -188,6 +189,7 @@ struct pair {
 	int (*serve)(struct channel *far, struct err *e);
 	struct identity *key; /* of the far side: TLS */
 	struct identity *own;
+	struct proof *proof; /* of the near side's key, for the far one */
 	const uint8_t *trusted_by_far, *trusted_by_near;
 	int far_result, near_result;
 	struct err far_error, near_error;
@@ -205,12 +207,16 @@ static void *far_main(void *arg)
 	struct channel c;
 
 	if (p->key)
-		p->far_result = transport_tls_accept(p->far_fd, p->key, trusts,
-			(void *)p->trusted_by_far, SOON, &t, &p->far_error);
+		p->far_result = transport_tls_server(p->far_fd, p->key, trusts,
+			(void *)p->trusted_by_far, p->proof, &t, &p->far_error);
 	else
 		p->far_result = transport_plain(p->far_fd, p->far_fd, &t, &p->far_error);
-	if (p->far_result < 0)
+	if (p->far_result == 0 && p->key)
+		p->far_result = transport_handshake(t, SOON, &p->far_error);
+	if (p->far_result < 0) {
+		transport_free(t);
 		return NULL;
+	}
 	channel_init(&c, t, CHANNEL_CONTROL, false);
 	p->far_result = p->serve(&c, &p->far_error);
 	channel_done(&c);
@@ -283,6 +289,77 @@ static void messages_cross_a_plain_connection(void **state)
 	talk(&p);
 	pair_close(&p);
 	assert_int_equal(p.far_result, 0);
+}
+
+/* What the far side's half keeps of a handshake of @a with @b. */
+static void prove(struct identity *a, struct identity *b, struct proof *proof)
+{
+	struct pair p = {.serve = serve_hello_and_image, .key = b, .own = a, .proof = proof,
+		.trusted_by_near = b->fingerprint, .trusted_by_far = a->fingerprint};
+
+	assert_int_equal(pair_open(&p), 0);
+	talk(&p);
+	pair_close(&p);
+	assert_int_equal(p.far_result, 0);
+}
+
+static int check_proof(const struct proof *p, const uint8_t *nonce, const struct identity *self)
+{
+	return proof_check(nonce, self->cert, p->key, p->key_len, p->messages.data, p->messages.len);
+}
+
+/* Each byte of it counts, or says nothing to whoever checks (the client's end of the handshake, which is not
+ * signed). */
+static void check_changes(struct proof *p, const struct identity *b)
+{
+	const size_t finished = 4 + 32;
+
+	for (size_t i = 0; i < p->messages.len; i++) {
+		int r;
+
+		p->messages.data[i] ^= 1;
+		r = check_proof(p, p->nonce, b);
+		p->messages.data[i] ^= 1;
+		assert_int_equal(r, i < p->messages.len - finished + 4 ? -EACCES : 0);
+	}
+	for (size_t n = 0; n < p->messages.len; n++)
+		assert_int_equal(proof_check(p->nonce, b->cert, p->key, p->key_len, p->messages.data, n), -EACCES);
+}
+
+static void a_key_is_proven_to_who_did_not_shake_hands(void **state)
+{
+	static const uint8_t nonce[PROOF_NONCE_LEN] = {1, 2, 3}, other[PROOF_NONCE_LEN] = {1, 2, 4};
+	char *da = scratch_make(), *db = scratch_make();
+	struct identity a = IDENTITY_INIT, b = IDENTITY_INIT;
+	uint8_t fingerprint[FINGERPRINT_LEN];
+	struct err e = ERR_INIT;
+	struct proof p, q;
+
+	(void)state;
+	assert_int_equal(identity_load(da, &a, &e), 0);
+	assert_int_equal(identity_load(db, &b, &e), 0);
+	proof_init(&p, nonce);
+	prove(&a, &b, &p);
+	assert_int_equal(fingerprint_of_key(p.key, p.key_len, fingerprint), 0);
+	assert_memory_equal(fingerprint, a.fingerprint, sizeof(fingerprint));
+	assert_int_equal(check_proof(&p, nonce, &b), 0);
+	/* Another time, another host, and the key of another. */
+	assert_int_equal(check_proof(&p, other, &b), -EACCES);
+	assert_int_equal(check_proof(&p, nonce, &a), -EACCES);
+	proof_init(&q, nonce);
+	prove(&b, &a, &q);
+	memcpy(p.key, q.key, sizeof(p.key));
+	assert_int_equal(check_proof(&p, nonce, &b), -EACCES);
+	proof_done(&p);
+	proof_init(&p, nonce);
+	prove(&a, &b, &p);
+	check_changes(&p, &b);
+	proof_done(&p);
+	proof_done(&q);
+	identity_done(&a);
+	identity_done(&b);
+	scratch_remove(da);
+	scratch_remove(db);
 }
 
 static void tls_connects_peers_that_trust_each_other_only(void **state)
@@ -473,6 +550,7 @@ int main(void)
 		cmocka_unit_test(a_bad_peers_file_is_named_with_its_line),
 		cmocka_unit_test(addresses_are_split),
 		cmocka_unit_test(messages_cross_a_plain_connection),
+		cmocka_unit_test(a_key_is_proven_to_who_did_not_shake_hands),
 		cmocka_unit_test(tls_connects_peers_that_trust_each_other_only),
 		cmocka_unit_test(an_abort_becomes_the_error_it_carries),
 		cmocka_unit_test(what_a_peer_may_not_say_is_refused),
