@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -229,10 +230,20 @@ int dump_finish(struct dump *d, struct err *e)
 	return runc_delete(d->container->id, e);
 }
 
+/* A runc that was killed has left a CRIU behind, which freezes the container when it leaves, as it had found
+ * it. It is told no at its next step. */
+static void outlast_criu(struct dump *d)
+{
+	hooks_done(&d->hooks);
+	cgroup_thaw_for_good(d->container->cgroup, deadline_in_ms(LEAVE_MS));
+}
+
 void dump_revoke(struct dump *d)
 {
 	let_criu_leave(d, false);
-	if (d->frozen)
+	if (d->frozen && d->runc.reaped && WIFSIGNALED(d->runc.status))
+		outlast_criu(d);
+	else if (d->frozen)
 		cgroup_thaw(d->container->cgroup);
 	if (d->runc.pid > 0)
 		runc_forget_checkpoint(d->container->id);

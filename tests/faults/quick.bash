@@ -38,10 +38,11 @@ wait_until() {
 	"$@"
 }
 
-# The checker has verified all of its memory once more, from beginning to end.
+# The checker has verified all of its memory once more, from beginning to end; or another workload that does.
+# checker_verifies SITE [CONTAINER]
 checker_verifies() {
 	# shellcheck disable=SC2016  # expands there
-	at "$1" sh -c 'status=/proc/$(jq .init_process_pid /run/runc/checker/state.json)/root/run/status
+	at "$1" sh -c 'status=/proc/$(jq .init_process_pid "/run/runc/$1/state.json")/root/run/status
 		for i in $(seq 1200); do
 			if [ -s $status ]; then
 				read -r ok now rest <$status
@@ -52,7 +53,7 @@ checker_verifies() {
 			sleep 0.05
 		done
 		cat $status
-		exit 1'
+		exit 1' x "${2:-checker}"
 }
 
 # A helper's `run`, as bats has it.
@@ -68,6 +69,8 @@ both() {
 	done
 }
 
+# runs_at SITE [CONTAINER]
 runs_at() {
-	at "$1" sh -c 'cd /sys/fs/cgroup/checker && grep -q . cgroup.procs && grep -q "frozen 0" cgroup.events'
+	at "$1" sh -c 'cd "/sys/fs/cgroup/$1" && grep -q . cgroup.procs && grep -q "frozen 0" cgroup.events' \
+		x "${2:-checker}"
 }
