@@ -169,9 +169,7 @@ wait_phase_long() {
 
 # start_drain MODE: the checker's, which takes some seconds.
 start_drain() {
-	local rate=300
-	[ "$1" = post ] || rate=1000
-	start_migration checker --mode "$1" --max-downtime 60000 --bandwidth $rate
+	start_migration checker --mode "$1" --max-downtime 60000 --bandwidth 300
 	wait_phase_long drain
 	sleep 0.3
 }

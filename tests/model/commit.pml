@@ -86,7 +86,7 @@ inline recover_target()
 {
 	if
 	:: t_journal == owner                                   // recover_claimed: doubt owner
-	:: t_journal == drained                                 // recover_entry: if drained
+	:: t_journal == drained                                 // journal_claim leaves it alone
 	:: t_journal == none
 	:: else ->
 		t_restore = gone;                               // recover_target: revoke
