@@ -85,6 +85,12 @@ static void ignore(void *ctx)
 	(void)ctx;
 }
 
+static void ignore_end(void *ctx, bool ran)
+{
+	(void)ctx;
+	(void)ran;
+}
+
 static void ignore_error(void *ctx, const struct err *e)
 {
 	(void)ctx;
@@ -95,7 +101,8 @@ static void ignore_error(void *ctx, const struct err *e)
 static void take_pages(struct channel *c)
 {
 	const struct keeper_config config = {
-		.max_bytes = STORE_BYTES, .alone = ignore, .over = ignore, .lost = ignore, .complain = ignore_error};
+		.max_bytes = STORE_BYTES, .alone = ignore, .over = ignore_end, .never = ignore, .lost = ignore,
+		.complain = ignore_error};
 	struct err e = ERR_INIT;
 	struct pager_stats stats;
 	struct msg m = MSG_INIT;
