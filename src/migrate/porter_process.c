@@ -168,8 +168,11 @@ static void carry_pages(struct porter *p)
 		r = asker_serve(&p->peer, worker_fd(p), p->line, p->wishes, &e);
 	else
 		r = receiver_serve(&p->peer, &p->worker, p->line, &e);
-	if (r < 0 && !is_hang_up(&e))
-		channel_abort(&p->worker, &e);
+	if (r == 0 || is_hang_up(&e))
+		return;
+	channel_abort(&p->worker, &e);
+	/* The peer is to hear why on the control channel, before this one ends. */
+	fd_wait(worker_fd(p), POLLIN, DEADLINE_NEVER);
 }
 
 int porter_serve(struct transport *peer, struct transport *worker)
