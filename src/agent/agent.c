@@ -107,6 +107,7 @@ static int open_listener(struct agent *a, struct err *e)
 
 static void remove_handler(struct agent *a, size_t i)
 {
+	bool known = a->clients[i].known;
 	siginfo_t info;
 
 	/* P_PIDFD */
@@ -116,7 +117,9 @@ static void remove_handler(struct agent *a, size_t i)
 	a->n--;
 	a->handlers[i] = a->handlers[a->n];
 	a->clients[i] = a->clients[a->n];
-	doors_sweep();
+	/* A stranger's never had a door. */
+	if (known)
+		doors_sweep();
 }
 
 /* One of a peer that has not shown who it is, so nothing is lost. */

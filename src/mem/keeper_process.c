@@ -396,7 +396,10 @@ static int on_tick(void *ctx, struct err *e)
 	reap(k);
 	if (k->owned)
 		pager_drop_ended(k->pager);
-	if (k->has_worker || (k->ticks++, is_unclear(k)))
+	if (k->has_worker)
+		return 0;
+	k->ticks++;
+	if (is_unclear(k))
 		return 0;
 	if (k->owned && k->done)
 		server_stop(k->server);

@@ -132,6 +132,8 @@ static void deliver(struct arrival *a, const void *packet, size_t len)
 {
 	const struct address *to = destination(a, packet, len);
 
+	if (to && a->resend)
+		resend_heard(a->resend, packet, len);
 	if (to && inject(a->injectors[to->family == AF_INET6], to, packet, len) == 0)
 		a->delivered++;
 	else
@@ -169,11 +171,8 @@ void arrival_deliver(struct arrival *a)
 
 	for (unsigned n = 1; c.left > 0; n++) {
 		size_t len = cursor_u16(&c);
-		const void *packet = cursor_take(&c, len);
 
-		deliver(a, packet, len);
-		if (a->resend && destination(a, packet, len))
-			resend_heard(a->resend, packet, len);
+		deliver(a, cursor_take(&c, len), len);
 		if (n % SOCKETS_BURST == 0)
 			wait_room(a, &pace);
 	}

@@ -3,15 +3,16 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/hex.h"
 #include "migrate/door.h"
 #include "migrate/recover.h"
+#include "wire/msg.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -24,27 +25,17 @@
 #define END_MS 5000
 #define END_PAUSE_MS 2
 
-static bool find_entry(const char *path, struct journal_entry *ret)
+static bool find_entry(const struct journal *j, struct journal_entry *ret)
 {
-	struct journal_entry *list;
-	bool found = false;
-	size_t n;
+	uint8_t id[MSG_ID_LEN];
 
-	if (journal_list(&list, &n, NULL) < 0)
-		return false;
-	for (size_t i = 0; i < n && !found; i++)
-		if (strcmp(list[i].path, path) == 0) {
-			*ret = list[i];
-			found = true;
-		}
-	free(list);
-	return found;
+	return hex_parse(j->id, id, sizeof(id)) && journal_find(id, j->source, ret) == 0;
 }
 
 /* The dead process closes its pipe before it has ended; until then it counts as alive. A keeper that ends
  * with it may have a word to say in the journal. */
-static int settle_when_dead(const char *path, struct journal_entry *j, const char *config_dir,
-	enum recovery *ret, struct err *e)
+static int settle_when_dead(const struct journal *what, struct journal_entry *j,
+	const char *config_dir, enum recovery *ret, struct err *e)
 {
 	const struct recovery_means means = {.config_dir = config_dir, .patient = true};
 	struct timespec pause = {.tv_nsec = END_PAUSE_MS * (long)NSEC_PER_MSEC};
@@ -52,32 +43,32 @@ static int settle_when_dead(const char *path, struct journal_entry *j, const cha
 	int r;
 
 	while ((r = recover_entry(j, &means, ret, e)) == 0 && *ret == RECOVERY_BUSY &&
-		!deadline_passed(deadline) && find_entry(path, j))
+		!deadline_passed(deadline) && find_entry(what, j))
 		nanosleep(&pause, NULL);
 	return r;
 }
 
-static void settle(const char *path, const char *config_dir)
+static void settle(const struct journal *what, const char *config_dir)
 {
 	struct timespec pause = {.tv_nsec = SETTLE_MS * (long)NSEC_PER_MSEC};
 	struct journal_entry j;
 	enum recovery how;
 	struct err e = ERR_INIT;
 
-	if (!find_entry(path, &j))
+	if (!find_entry(what, &j))
 		return;
 	/* A target's restore has to be gone before it is cleared away; a source's container waits
 	 * for nothing. */
 	if (strcmp(j.role, "target") == 0)
 		nanosleep(&pause, NULL);
-	if (settle_when_dead(path, &j, config_dir, &how, &e) < 0)
+	if (settle_when_dead(what, &j, config_dir, &how, &e) < 0)
 		fprintf(stderr, "godwit: %s: %s\n", j.container, e.text);
 	else if (how == RECOVERY_DOUBT)
 		fprintf(stderr, "godwit: %s is in doubt: %s\n", j.container, e.text);
 }
 
 /* Only standard error, the pipe and what is to be kept stay open: nothing else may live on with us. */
-__attribute__((noreturn)) static void guard_main(int pipe_end, int keep, const char *path,
+__attribute__((noreturn)) static void guard_main(int pipe_end, int keep, const struct journal *what,
 	const char *config_dir)
 {
 	int null = open("/dev/null", O_RDWR);
@@ -96,7 +87,7 @@ __attribute__((noreturn)) static void guard_main(int pipe_end, int keep, const c
 	dup2(keep, 4);
 	syscall(SYS_close_range, 5u, ~0u, 0u);
 	fd_wait(3, POLLIN, DEADLINE_NEVER);
-	settle(path, config_dir);
+	settle(what, config_dir);
 	/* We had a copy of the door until just now, and the agent may have looked before. */
 	doors_sweep();
 	_exit(0);
@@ -115,7 +106,7 @@ int guard_start(struct guard *g, const struct journal *j, const char *config_dir
 		close(ends[1]);
 		/* Twice, so that it is not our child: we kill all of those when we clean up. */
 		if (fork() == 0)
-			guard_main(ends[0], keep, j->path, config_dir);
+			guard_main(ends[0], keep, j, config_dir);
 		_exit(0);
 	}
 	close(ends[0]);

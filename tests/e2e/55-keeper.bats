@@ -5,20 +5,11 @@
 load helpers
 
 setup() {
-	lab workload start strasbourg mem 400 20 random
-	sleep 1
-	save_state
-	# The drain takes seconds.
-	lab link tuebingen --rate 400
+	start_slow_mem
 }
 
 teardown() {
-	local site
-	lab link tuebingen --clear
-	for site in strasbourg tuebingen; do
-		lab workload stop "$site" mem
-		at "$site" sh -c 'rm -f /var/lib/godwit/journal/*'
-	done
+	stop_slow_mem
 }
 
 # drain_starts: the container runs on tuebingen, and most of its memory is on strasbourg.

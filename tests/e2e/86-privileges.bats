@@ -4,18 +4,11 @@
 load helpers
 
 setup() {
-	lab workload start strasbourg mem 400 20 random
-	sleep 1
-	save_state
-	lab link tuebingen --rate 400
+	start_slow_mem
 }
 
 teardown() {
-	local site
-	lab link tuebingen --clear
-	for site in strasbourg tuebingen; do
-		lab workload stop "$site" mem
-	done
+	stop_slow_mem
 }
 
 # What there is to say of all porters, at once.

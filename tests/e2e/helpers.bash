@@ -167,6 +167,23 @@ wait_phase_long() {
 	wait_phase "$1" || wait_phase "$1" || wait_phase "$1"
 }
 
+# start_slow_mem, stop_slow_mem: a container over a link on which its drain takes seconds.
+start_slow_mem() {
+	lab workload start strasbourg mem 400 20 random
+	sleep 1
+	save_state
+	lab link tuebingen --rate 400
+}
+
+stop_slow_mem() {
+	local site
+	lab link tuebingen --clear
+	for site in strasbourg tuebingen; do
+		lab workload stop "$site" mem
+		at "$site" sh -c 'rm -f /var/lib/godwit/journal/*'
+	done
+}
+
 # start_drain MODE: the checker's, which takes some seconds.
 start_drain() {
 	start_migration checker --mode "$1" --max-downtime 60000 --bandwidth 300
