@@ -2,51 +2,23 @@
 #include "criu/images.h"
 
 #include "base/file.h"
+#include "criu/image_format.h"
+#include "criu/mm_image.h"
 #include "pagemap.pb-c.h"
 
 #include <dirent.h>
-#include <endian.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* criu/include/magic.h, criu/include/pagemap.h */
-#define IMG_COMMON_MAGIC 0x54564319u
-#define PAGEMAP_MAGIC 0x56084025u
-#define PE_LAZY 2u
+#define PAGEMAP_MAGIC 0x56084025u /* criu/include/magic.h */
+#define PE_LAZY 2u		  /* criu/include/pagemap.h */
 
 #define IMAGE_MAX (256u << 20)
 #define ENTRY_MAX 4096u
 #define LOG_MAX (64u << 20)
-
-struct image_cursor {
-	const uint8_t *p;
-	size_t left;
-};
-
-static int take_u32(struct image_cursor *c, uint32_t *ret)
-{
-	if (c->left < sizeof(*ret))
-		return -EBADMSG;
-	memcpy(ret, c->p, sizeof(*ret));
-	*ret = le32toh(*ret);
-	c->p += sizeof(*ret);
-	c->left -= sizeof(*ret);
-	return 0;
-}
-
-/* The next length-prefixed protobuf message. */
-static int take_entry(struct image_cursor *c, const uint8_t **ret, uint32_t *ret_len)
-{
-	if (take_u32(c, ret_len) < 0 || *ret_len > ENTRY_MAX || *ret_len > c->left)
-		return -EBADMSG;
-	*ret = c->p;
-	c->p += *ret_len;
-	c->left -= *ret_len;
-	return 0;
-}
 
 struct entry {
 	uint64_t start, end;
@@ -77,13 +49,10 @@ static int parse_entry(const uint8_t *data, uint32_t len, struct entry *ret)
 static int open_image(const void *data, size_t len, struct image_cursor *ret)
 {
 	const uint8_t *head;
-	uint32_t common, magic, n;
+	uint32_t n;
+	int r = image_open(data, len, PAGEMAP_MAGIC, ret);
 
-	*ret = (struct image_cursor){data, len};
-	if (take_u32(ret, &common) < 0 || take_u32(ret, &magic) < 0 || common != IMG_COMMON_MAGIC ||
-		magic != PAGEMAP_MAGIC)
-		return -EBADMSG;
-	return take_entry(ret, &head, &n);
+	return r < 0 ? r : image_message(ret, ENTRY_MAX, &head, &n);
 }
 
 /* 1, 0 behind the last, -EBADMSG. */
@@ -95,7 +64,7 @@ static int next_entry(struct image_cursor *c, struct entry *ret)
 
 	if (c->left == 0)
 		return 0;
-	r = take_entry(c, &data, &n);
+	r = image_message(c, ENTRY_MAX, &data, &n);
 	if (r == 0)
 		r = parse_entry(data, n, ret);
 	return r < 0 ? r : 1;
@@ -118,14 +87,6 @@ int pagemap_image_parse(const void *data, size_t len, struct ranges *ret)
 	return collect(data, len, false, ret);
 }
 
-static void put_message(struct buf *out, const uint8_t *data, size_t len)
-{
-	uint32_t size = htole32((uint32_t)len);
-
-	buf_put(out, &size, sizeof(size));
-	buf_put(out, data, len);
-}
-
 static void put_lazy(struct buf *out, const struct range *r)
 {
 	GwPagemapEntry m = GW_PAGEMAP_ENTRY__INIT;
@@ -137,7 +98,7 @@ static void put_lazy(struct buf *out, const struct range *r)
 	m.nr_pages_32 = (uint32_t)m.nr_pages; /* for older ones; only here can it be too small */
 	m.flags = PE_LAZY;
 	m.has_flags = true;
-	put_message(out, data, gw_pagemap_entry__pack(&m, data));
+	image_put(out, data, gw_pagemap_entry__pack(&m, data));
 }
 
 /* CRIU reads the entries in ascending order only. @more has nothing of what the image has. */
@@ -154,7 +115,7 @@ static int merge(const void *data, size_t len, const struct ranges *more, struct
 	while ((r = next_entry(&c, &entry)) > 0) {
 		for (; next < more->n && more->v[next].start < entry.start; next++)
 			put_lazy(ret, &more->v[next]);
-		put_message(ret, entry.data, entry.len);
+		image_put(ret, entry.data, entry.len);
 	}
 	for (; next < more->n; next++)
 		put_lazy(ret, &more->v[next]);
@@ -192,6 +153,24 @@ int images_add_lazy(const char *dir, uint32_t vpid, const struct ranges *more, s
 	if (r == 0)
 		r = file_write_atomic(path, b.data, b.len, 0600);
 	return r < 0 ? err_sys(e, -r, "adding pages to CRIU's image %s", path) : 0;
+}
+
+int images_lengthen(const char *dir, uint32_t vpid, const struct range *regions, size_t n, struct err *e)
+{
+	_cleanup_free_ char *data = NULL;
+	_cleanup_buf_ struct buf b;
+	char path[PATH_MAX];
+	size_t len;
+	int r;
+
+	snprintf(path, sizeof(path), "%s/mm-%u.img", dir, vpid);
+	buf_init(&b, IMAGE_MAX);
+	r = file_read(path, IMAGE_MAX, &data, &len);
+	if (r == 0)
+		r = mm_image_lengthen(data, len, regions, n, &b);
+	if (r == 0)
+		r = file_write_atomic(path, b.data, b.len, 0600);
+	return r < 0 ? err_sys(e, -r, "regions in CRIU's image %s", path) : 0;
 }
 
 int images_lazy_pages(const char *dir, uint32_t vpid, struct ranges *ret, struct err *e)

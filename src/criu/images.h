@@ -20,7 +20,10 @@ int images_lazy_pages(const char *dir, uint32_t vpid, struct ranges *ret, struct
  * What it has already stays as it is. */
 int images_add_lazy(const char *dir, uint32_t vpid, const struct ranges *more, struct err *e);
 
-/* The same for a file's contents; *ret is a new image. 0, -EBADMSG, -ENOMEM. */
+/* Makes @regions, which ascend, of mm-@vpid.img in @dir as long as they are (criu/mm_image.h). */
+int images_lengthen(const char *dir, uint32_t vpid, const struct range *regions, size_t n, struct err *e);
+
+/* images_add_lazy() for a file's contents; *ret is a new image. 0, -EBADMSG, -ENOMEM. */
 int pagemap_image_add(const void *data, size_t len, const struct ranges *more, struct buf *ret);
 
 /* The vpids of all pagemap images in @dir, ascending; the caller frees *ret. */

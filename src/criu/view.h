@@ -13,8 +13,10 @@
  * tables twice, and pins every page in pipes, to serve it later, which godwit does instead: 120 ms
  * per GB within the freeze. It has no option to leave that out. So its library calls for two files
  * in /proc go through a small library of godwit's (view_preload.c, by LD_PRELOAD), which leaves out
- * regions that godwit lists itself and adds to the images (images_add_lazy()), and for
- * /proc/PID/smaps returns a text that was read before the freeze.
+ * pages of regions that godwit lists itself and adds to the images (images_add_lazy()), and for
+ * /proc/PID/smaps returns a text that was read before the freeze. In that these regions have one page,
+ * since for each page of a region CRIU makes room, 16 bytes, that it copies to where the process sees it,
+ * 5 ms per GB; they get their length back in the images (images_lengthen()).
  *
  * Where it isn't loaded or has nothing for a process, CRIU sees all, and it takes longer.
  */

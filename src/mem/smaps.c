@@ -4,6 +4,7 @@
 #include "base/file.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,6 +158,31 @@ int smaps_plain(const struct smaps *s, uint64_t min, struct ranges *ret)
 			r = ranges_add(ret, g->start, g->end);
 	}
 	return r;
+}
+
+/* "START-END ..." keeps its length: CRIU and the kernel's other readers take leading zeros. */
+static void shorten_line(char *line, uint64_t end)
+{
+	char text[32], *p = strchr(line, '-') + 1;
+	size_t width = strcspn(p, " ");
+
+	snprintf(text, sizeof(text), "%0*" PRIx64, (int)width, end);
+	memcpy(p, text, width);
+}
+
+void smaps_shorten(struct smaps *s, const struct ranges *within)
+{
+	char *line = s->text;
+
+	for (size_t i = 0; i < s->n; line += after_line(line) - line) {
+		const struct region *g = &s->regions[i];
+
+		if (!begins_region(line))
+			continue;
+		if (ranges_contain(within, g->start, g->end))
+			shorten_line(line, g->start + PAGE_BYTES);
+		i++;
+	}
 }
 
 bool smaps_agree(const struct smaps *before, const struct smaps *now)

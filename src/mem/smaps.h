@@ -36,6 +36,9 @@ void smaps_done(struct smaps *s);
  * dump, and all of them lazily: private anonymous memory with no flag that changes that. */
 int smaps_plain(const struct smaps *s, uint64_t min, struct ranges *ret);
 
+/* In its text, the regions of @s that lie within @within have their first page alone from now on. */
+void smaps_shorten(struct smaps *s, const struct ranges *within);
+
 /*
  * Do all regions of @before still exist in @now, with the same flags? What CRIU changes for the time
  * of a dump (it makes regions readable, and adds some) doesn't count, nor do the marks of

@@ -39,14 +39,14 @@ void large_done(struct large *l)
 	*l = LARGE_INIT;
 }
 
-/* CRIU makes room for 16 bytes a page of private memory, and copies it to and fro (its page-pipe). */
-static void warm(const struct smaps *s)
+/* CRIU makes room for 16 bytes a page of private memory, and copies it (its page-pipe). */
+static void warm(const struct smaps *s, const struct ranges *spared)
 {
 	uint64_t bytes = 0;
 
 	for (size_t i = 0; i < s->n; i++)
 		bytes += s->regions[i].shared ? 0 : s->regions[i].end - s->regions[i].start;
-	bytes = BYTES_TO_PAGES(bytes) * 16;
+	bytes = BYTES_TO_PAGES(bytes - ranges_bytes(spared)) * 16;
 	memory_warm(bytes < WARM_MAX ? bytes : WARM_MAX);
 }
 
@@ -62,9 +62,11 @@ static int look(struct large_process *p, pid_t pid)
 		smaps_read(pid, &p->smaps) < 0)
 		return 0;
 	p->locked = status_bytes(status, LOCKED);
-	warm(&p->smaps);
 	r = smaps_plain(&p->smaps, REGION_MIN, &p->spared);
-	return r < 0 ? r : p->spared.n > 0;
+	if (r < 0)
+		return r;
+	warm(&p->smaps, &p->spared);
+	return p->spared.n > 0;
 }
 
 int large_look(struct large *l, const char *cgroup, struct err *e)
@@ -108,6 +110,7 @@ int large_narrow(struct large *l, struct err *e)
 		struct large_process *p = &l->v[i];
 
 		if (is_unchanged(p)) {
+			smaps_shorten(&p->smaps, &p->spared);
 			r = view_narrow(p->pid, &p->spared, p->smaps.text, e);
 		} else {
 			process_forget(p);
@@ -138,12 +141,31 @@ int large_list(struct large *l, struct err *e)
 	return 0;
 }
 
+static int lengthen(const struct large_process *p, const char *images, struct err *e)
+{
+	_cleanup_free_ struct range *v = calloc(p->smaps.n + 1, sizeof(*v));
+	size_t n = 0;
+
+	if (!v)
+		return err_sys(e, ENOMEM, "regions of process %d", p->pid);
+	for (size_t i = 0; i < p->smaps.n; i++) {
+		const struct region *g = &p->smaps.regions[i];
+
+		if (ranges_contain(&p->spared, g->start, g->end))
+			v[n++] = (struct range){g->start, g->end};
+	}
+	return images_lengthen(images, p->vpid, v, n, e);
+}
+
 int large_add(const struct large *l, const char *images, struct err *e)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < l->n; i++)
+	for (size_t i = 0; r == 0 && i < l->n; i++) {
 		r = images_add_lazy(images, l->v[i].vpid, &l->v[i].pages, e);
+		if (r == 0)
+			r = lengthen(&l->v[i], images, e);
+	}
 	return r;
 }
 

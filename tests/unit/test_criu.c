@@ -5,10 +5,13 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "criu/hook.h"
+#include "criu/image_format.h"
 #include "criu/images.h"
 #include "criu/lazy.h"
+#include "criu/mm_image.h"
 #include "criu/tmpfs.h"
 #include "criu/workplace.h"
+#include "mm.pb-c.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -177,6 +180,64 @@ static void pages_are_added_to_a_real_image(void **state)
 	free(data);
 }
 
+/* Of a dump of mem(1) by CRIU 4.2.1: 64 MB in one of its regions. */
+static GwMmEntry *read_mm_image(const char *data, size_t len)
+{
+	GwMmEntry *m;
+
+	assert_true(len > 12);
+	m = gw_mm_entry__unpack(NULL, len - 12, (const uint8_t *)data + 12);
+	assert_non_null(m);
+	return m;
+}
+
+static struct range largest_region(const GwMmEntry *m)
+{
+	struct range r = {0};
+
+	for (size_t i = 0; i < m->n_vmas; i++)
+		if (m->vmas[i]->end - m->vmas[i]->start > r.end - r.start)
+			r = (struct range){m->vmas[i]->start, m->vmas[i]->end};
+	return r;
+}
+
+static void a_shortened_region_gets_its_length_back(void **state)
+{
+	_cleanup_buf_ struct buf whole, shown, again;
+	struct range region, none = {0x1000, 0x3000};
+	GwMmEntry *m;
+	size_t len;
+	char *data;
+
+	(void)state;
+	assert_int_equal(file_read(TEST_ROOT "/fuzz/corpus/mm_image/mem", 1 << 20, &data, &len), 0);
+	m = read_mm_image(data, len);
+	region = largest_region(m);
+	assert_true(region.end - region.start >= 64 << 20);
+	buf_init(&whole, 1 << 20);
+	buf_init(&shown, 1 << 20);
+	buf_init(&again, 1 << 20);
+	/* What CRIU has not shortened stays. */
+	assert_int_equal(mm_image_lengthen(data, len, &region, 1, &whole), 0);
+	assert_int_equal(whole.len, len);
+	for (size_t i = 0; i < m->n_vmas; i++)
+		if (m->vmas[i]->start == region.start)
+			m->vmas[i]->end = region.start + PAGE_BYTES;
+	gw_mm_entry__pack(m, buf_grow(&again, gw_mm_entry__get_packed_size(m)));
+	buf_put(&shown, data, 8);
+	image_put(&shown, again.data, again.len);
+	buf_reset(&again);
+	assert_int_equal(mm_image_lengthen(shown.data, shown.len, &region, 1, &again), 0);
+	assert_int_equal(again.len, whole.len);
+	assert_memory_equal(again.data, whole.data, whole.len);
+	assert_int_equal(mm_image_lengthen(data, len, &none, 1, &again), -EBADMSG);
+	region.end += PAGE_BYTES;
+	assert_int_equal(mm_image_lengthen(data, len, &region, 1, &again), -EBADMSG);
+	assert_int_equal(mm_image_lengthen(data, len - 1, NULL, 0, &again), -EBADMSG);
+	gw_mm_entry__free_unpacked(m, NULL);
+	free(data);
+}
+
 static void a_log_tells_its_last_errors(void **state)
 {
 	static const char text[] = "(00.1) hello\n(00.2) Error (criu/x.c:1): first\n(00.3) fine\n"
@@ -337,6 +398,7 @@ int main(void)
 		cmocka_unit_test(lazy_tasks_come_with_their_descriptor),
 		cmocka_unit_test(lazy_pages_are_read_from_a_real_image),
 		cmocka_unit_test(pages_are_added_to_a_real_image),
+		cmocka_unit_test(a_shortened_region_gets_its_length_back),
 		cmocka_unit_test(a_log_tells_its_last_errors),
 		cmocka_unit_test(a_tmpfs_is_packed_and_unpacked),
 		cmocka_unit_test(nothing_is_unpacked_elsewhere),

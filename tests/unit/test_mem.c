@@ -145,6 +145,22 @@ static void only_plain_large_regions_are_spared(void **state)
 	}
 }
 
+static void only_the_text_of_regions_is_shortened(void **state)
+{
+	static const char text[] = REGION("00001000-00009000 rw-p 0 00:00 0", "rd wr") REGION(MAPPED, "rd wr"),
+			  shown[] = REGION("00001000-00002000 rw-p 0 00:00 0", "rd wr") REGION(MAPPED, "rd wr");
+	_cleanup_ranges_ struct ranges r = RANGES_INIT;
+	_cleanup_smaps_ struct smaps s = SMAPS_INIT;
+
+	(void)state;
+	parse_smaps(text, &s);
+	assert_int_equal(smaps_plain(&s, 0x8000, &r), 0);
+	smaps_shorten(&s, &r);
+	assert_string_equal(s.text, shown);
+	assert_int_equal(s.regions[0].end, 0x9000);
+	assert_int_equal(strncmp(s.maps, "00001000-00009000", 17), 0);
+}
+
 static void changed_flags_are_noticed(void **state)
 {
 	static const char before[] = REGION(HEAP, "rd wr mr mw me ac") REGION(MAPPED, "mr mw me");
@@ -497,6 +513,7 @@ int main(void)
 		cmocka_unit_test(maps_are_parsed_strictly),
 		cmocka_unit_test(smaps_tells_regions_and_flags),
 		cmocka_unit_test(only_plain_large_regions_are_spared),
+		cmocka_unit_test(only_the_text_of_regions_is_shortened),
 		cmocka_unit_test(changed_flags_are_noticed),
 		cmocka_unit_test(smaps_of_this_process_has_its_maps),
 		cmocka_unit_test(every_page_arrives_once_over_all_streams),
