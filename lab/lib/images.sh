@@ -24,6 +24,18 @@ mirror() {
 }
 
 lab_install() {
+	mkdir -p "$CACHE"
+	alone "$CACHE/install" install_missing
+}
+
+# alone PATH COMMAND...: by one lab at a time.
+alone() {
+	local lock=$1.lock
+	shift
+	(flock 9 && "$@") 9>"$lock"
+}
+
+install_missing() {
 	local missing=() p
 	for p in "${LAB_PACKAGES[@]}"; do
 		dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p")
@@ -45,6 +57,10 @@ debootstrap() {
 
 # make_image PATH FUNCTION: FUNCTION TMP fills a directory that then takes its place at once.
 make_image() {
+	[ -d "$1" ] || alone "$1" fill_image "$@"
+}
+
+fill_image() {
 	[ -d "$1" ] && return
 	say "making $(basename "$1")"
 	rm -rf "$1.tmp"
@@ -106,8 +122,10 @@ build_tools() {
 		out=$TOOLS/$name
 		flags=
 		case $src in */workloads/*) flags=-static ;; esac
-		[ -n "$(find "$out" -newer "$src" -newer "$newest" 2>/dev/null)" ] || cc -std=gnu17 -O2 -g -Wall -Wextra $flags -pthread \
-			-o "$out" "$src" || die "building $name failed"
+		[ -z "$(find "$out" -newer "$src" -newer "$newest" 2>/dev/null)" ] || continue
+		cc -std=gnu17 -O2 -g -Wall -Wextra $flags -pthread \
+			-o "$out.$$" "$src" || die "building $name failed"
+		mv "$out.$$" "$out"
 	done
 }
 
