@@ -77,6 +77,22 @@ static int scan(int fd, uint64_t start, uint64_t end, bool written, struct range
 	return 0;
 }
 
+bool pagemap_is_registered(int fd, uint64_t addr)
+{
+	struct gw_page_region v;
+	struct gw_pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.flags = GW_PM_SCAN_CHECK_WPASYNC,
+		.start = addr,
+		.end = addr + PAGE_BYTES,
+		.vec = (uintptr_t)&v,
+		.vec_len = 1,
+		.return_mask = GW_PAGE_IS_PRESENT,
+	};
+
+	return ioctl(fd, GW_PAGEMAP_SCAN, &arg) >= 0;
+}
+
 static bool is_populated(uint64_t entry)
 {
 	return entry & (ENTRY_PRESENT | ENTRY_SWAPPED);

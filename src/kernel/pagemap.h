@@ -26,6 +26,9 @@ int pagemap_populated(int fd, uint64_t start, uint64_t end, struct ranges *ret);
  */
 int pagemap_written(int fd, uint64_t start, uint64_t end, struct ranges *ret);
 
+/* Is the page at @addr in a region that is registered for that? */
+bool pagemap_is_registered(int fd, uint64_t addr);
+
 /* Calls @each for the same pages as pagemap_populated(), ascending, with the page's entry in
  * /proc/PID/pagemap; it returns 0 to go on. -errno, or what @each returned. */
 int pagemap_each(int fd, uint64_t start, uint64_t end,

@@ -95,15 +95,15 @@ int process_vpid(pid_t pid, uint32_t *ret)
 	return *ret ? 0 : -EBADMSG;
 }
 
-static int read_regions(struct process *p)
+int maps_read(pid_t pid, struct region **ret, size_t *ret_n)
 {
 	_cleanup_free_ char *text = NULL;
 	char path[64];
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/maps", p->pid);
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
 	r = file_read(path, MAPS_MAX, &text, NULL);
-	return r < 0 ? r : maps_parse(text, &p->regions, &p->n_regions);
+	return r < 0 ? r : maps_parse(text, ret, ret_n);
 }
 
 void process_done(struct process *p)
@@ -123,7 +123,7 @@ int process_open(struct process *p, pid_t pid)
 	r = process_vpid(pid, &p->vpid);
 	if (r < 0)
 		return r;
-	r = read_regions(p);
+	r = maps_read(pid, &p->regions, &p->n_regions);
 	if (r < 0)
 		return r;
 	p->pagemap = pagemap_open(pid);

@@ -67,6 +67,9 @@ struct process *space_find(const struct space *s, uint32_t vpid);
  * -EBADMSG for a line that isn't one, -ENOMEM. */
 int maps_parse(const char *text, struct region **ret, size_t *ret_n);
 
+/* The regions of a process as they are now; the caller frees *ret. -ESRCH or -ENOENT when it has ended. */
+int maps_read(pid_t pid, struct region **ret, size_t *ret_n);
+
 /* Adds what a lazy restore may ask for: populated private anonymous memory. Executable regions
  * only if @executable: CRIU writes to those while it dumps. */
 int process_populated(const struct process *p, bool executable, struct ranges *ret);

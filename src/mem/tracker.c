@@ -84,6 +84,7 @@ static void seen_free(struct seen *s)
 	fd_close(&s->uffd);
 	fd_close(&s->pidfd);
 	free(s->frames.v);
+	ranges_done(&s->joined);
 	process_done(&s->process);
 	free(s);
 }
@@ -236,6 +237,14 @@ int tracker_scan(struct tracker *t, const pid_t *pids, size_t n, bool last, stru
 			return err_sys(e, -r, "tracking the memory of process %d", pids[i]);
 	}
 	return 0;
+}
+
+/* One that can't be looked at has ended; what can't be joined stays apart until the next scan. */
+void tracker_join(struct tracker *t)
+{
+	for (size_t i = 0; t->backend->join && i < t->n; i++)
+		if (!t->v[i]->ended && !t->v[i]->shares_memory)
+			t->backend->join(t->v[i]);
 }
 
 void tracker_scan_done(struct tracker_scan *s)

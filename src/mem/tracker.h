@@ -61,6 +61,10 @@ bool tracker_needs_stop(const struct tracker *t);
 int tracker_scan(struct tracker *t, const pid_t *pids, size_t n, bool last, struct tracker_scan *ret,
 	struct err *e);
 
+/* Between scans: registers what has come up next to a region that is registered already. Until then the kernel
+ * has them apart, and mremap(2) of both fails. The next scan reports all of it. */
+void tracker_join(struct tracker *t);
+
 void tracker_scan_done(struct tracker_scan *s);
 
 /* Ends the tracking. NULL is fine. */

@@ -22,6 +22,7 @@ struct seen {
 	bool is_new, ended;
 	bool shares_memory; /* with another, which is the one that is tracked */
 	int uffd;	      /* write-protect; owned, -1: not attached */
+	struct ranges joined; /* write-protect: since the last scan */
 	struct frames frames; /* soft-dirty: as of the last mark */
 };
 
@@ -32,6 +33,8 @@ struct tracker_backend {
 	int (*probe)(void);
 	/* Adds to @ret what was written, and marks it anew. */
 	int (*scan)(struct seen *s, bool last, struct tracked *ret);
+	/* As tracker_join(), of one process; NULL: nothing is cut. */
+	int (*join)(struct seen *s);
 };
 
 extern const struct tracker_backend tracker_write_protect, tracker_soft_dirty;

@@ -3,6 +3,7 @@
 #include "mem/tracker_backend.h"
 
 #include "base/fd.h"
+#include "base/file.h"
 #include "kernel/inject.h"
 #include "kernel/pagemap.h"
 #include "kernel/uffd.h"
@@ -35,16 +36,28 @@ static int attach(struct seen *s, bool last)
 	return r;
 }
 
-/* A region that isn't registered: all of it counts as written, whatever marks its pages have, which
- * may have come along from elsewhere (mremap(2) before Linux 6.13). From now on it is tracked. */
-static int begin_region(struct seen *s, const struct region *g, uint64_t limit, struct ranges *ret)
+static bool can_be_tracked(const struct region *g)
 {
-	/* With what is free behind it: a region that has grown meanwhile would be cut in two, and
-	 * mremap(2) of both then be refused. */
+	return g->anonymous && !g->shared;
+}
+
+/* @limit: where the next one begins. With what is free in between: a region that has grown meanwhile would
+ * be cut in two, and mremap(2) of both then be refused. */
+static int begin_tracking(const struct seen *s, const struct region *g, uint64_t limit)
+{
 	int r = uffd_register_tracking(s->uffd, g->start, limit - g->start);
 
 	if (r < 0 && r != -ESRCH)
 		r = uffd_register_tracking(s->uffd, g->start, g->end - g->start);
+	return r;
+}
+
+/* A region that isn't registered: all of it counts as written, whatever marks its pages have, which
+ * may have come along from elsewhere (mremap(2) before Linux 6.13). From now on it is tracked. */
+static int begin_region(struct seen *s, const struct region *g, uint64_t limit, struct ranges *ret)
+{
+	int r = begin_tracking(s, g, limit);
+
 	if (r == -ESRCH)
 		return -ESTALE;
 	if (r == 0)
@@ -54,6 +67,11 @@ static int begin_region(struct seen *s, const struct region *g, uint64_t limit, 
 	if (r == -EPERM)
 		return -ESTALE;
 	return r < 0 ? r : pagemap_populated(s->process.pagemap, g->start, g->end, ret);
+}
+
+static uint64_t limit_of(const struct region *g, size_t i, size_t n)
+{
+	return i + 1 < n ? g[1].start : g->end;
 }
 
 /*
@@ -66,7 +84,7 @@ static int begin_region(struct seen *s, const struct region *g, uint64_t limit, 
 static int scan_region(struct seen *s, size_t i, struct ranges *ret)
 {
 	const struct region *g = &s->process.regions[i];
-	uint64_t limit = i + 1 < s->process.n_regions ? g[1].start : g->end;
+	uint64_t limit = limit_of(g, i, s->process.n_regions);
 	int r = pagemap_written(s->process.pagemap, g->start, g->end, ret);
 
 	return r == -EPERM ? begin_region(s, g, limit, ret) : r;
@@ -77,12 +95,23 @@ static int scan_regions(struct seen *s, struct ranges *ret)
 {
 	for (size_t i = 0; i < s->process.n_regions; i++) {
 		const struct region *g = &s->process.regions[i];
-		int r = g->anonymous && !g->shared ? scan_region(s, i, ret) : 0;
+		int r = can_be_tracked(g) ? scan_region(s, i, ret) : 0;
 
 		if (r < 0)
 			return r;
 	}
 	return 0;
+}
+
+/* Their pages count as written like those of any region that was not registered at the last scan. */
+static int scan_joined(struct seen *s, struct ranges *ret)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < s->joined.n; i++)
+		r = pagemap_populated(s->process.pagemap, s->joined.v[i].start, s->joined.v[i].end, ret);
+	ranges_done(&s->joined);
+	return r;
 }
 
 static int scan(struct seen *s, bool last, struct tracked *ret)
@@ -95,11 +124,46 @@ static int scan(struct seen *s, bool last, struct tracked *ret)
 	if (r == -ESTALE && attach(s, last) == 0)
 		r = scan_regions(s, &ret->written);
 	/* Once more: somebody else changes it all the time. */
-	return r == -ESTALE ? tracked_all(s, ret) : r;
+	if (r == -ESTALE)
+		return tracked_all(s, ret);
+	return r < 0 ? r : scan_joined(s, &ret->written);
+}
+
+/* Would the kernel have made one of them if both or none were registered? */
+static bool belong_together(const struct region *a, const struct region *b)
+{
+	return a->end == b->start && can_be_tracked(a) && can_be_tracked(b) && a->readable == b->readable &&
+		a->writable == b->writable && a->executable == b->executable;
+}
+
+static bool is_apart(const struct seen *s, const struct region *v, size_t i, size_t n)
+{
+	return ((i > 0 && belong_together(&v[i - 1], &v[i])) ||
+		       (i + 1 < n && belong_together(&v[i], &v[i + 1]))) &&
+		!pagemap_is_registered(s->process.pagemap, v[i].start);
+}
+
+/* What can't be registered stays as it is. */
+static int join(struct seen *s)
+{
+	_cleanup_free_ struct region *v = NULL;
+	size_t n = 0;
+	int r = s->uffd < 0 ? 0 : maps_read(s->process.pid, &v, &n);
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		if (!is_apart(s, v, i, n))
+			continue;
+		/* First: once it is registered the next scan takes it for one that was. */
+		r = ranges_add(&s->joined, v[i].start, v[i].end);
+		if (r == 0)
+			begin_tracking(s, &v[i], limit_of(&v[i], i, n));
+	}
+	return r;
 }
 
 const struct tracker_backend tracker_write_protect = {
 	.name = "write-protect",
 	.probe = probe,
 	.scan = scan,
+	.join = join,
 };

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define STOP_MS 5000
+#define JOIN_PAUSE 20 /* so many times as long as the last one took */
 
 int copier_init(struct copier *c, struct sender *s, struct tracker *tracker, const char *cgroup,
 	struct err *e)
@@ -128,6 +129,16 @@ int copier_send(struct copier *c, struct err *e)
 	}
 	c->rounds++;
 	return 0;
+}
+
+void copier_join(struct copier *c)
+{
+	uint64_t start = clock_now();
+
+	if (start < c->join_at)
+		return;
+	tracker_join(c->tracker);
+	c->join_at = start + JOIN_PAUSE * (clock_now() - start);
 }
 
 /* Takes back what was sent of a process and has been written since. */

@@ -30,6 +30,7 @@ struct copier {
 	size_t n;
 	struct space space; /* of the frozen processes */
 	unsigned rounds;
+	uint64_t join_at; /* the next copier_join() that does anything */
 	uint64_t stopped_ns; /* the longest that it stood still for a look; 0: it never does */
 };
 
@@ -45,6 +46,9 @@ int copier_look(struct copier *c, uint64_t *ret_bytes, struct err *e);
 
 /* Queues that. */
 int copier_send(struct copier *c, struct err *e);
+
+/* To be called now and then between looks: see tracker_join(). Takes a twentieth of the time. */
+void copier_join(struct copier *c);
 
 /*
  * The container is frozen, and CRIU may be at work on it: takes back what no longer holds, marks the

@@ -17,6 +17,7 @@ static int wait_sent(const struct rounds *r, struct err *e)
 			deadline_in_ms(PROGRESS_MS), e);
 
 		r->show(r->ctx);
+		copier_join(r->copier);
 		if (n != -ETIMEDOUT || err_is_set(e))
 			return n;
 	}

@@ -19,7 +19,7 @@
 #define ROUNDS 200
 #define IDLE 500
 
-enum order { WRITE_PAGE, MAP_OTHER, MOVE, DISCARD, PAGE_OUT, REFILL, READ_PAGE, FORK, FORK_AS, SHARE, EXEC,
+enum order { WRITE_PAGE, MAP_OTHER, MAP_BEHIND, MOVE, MOVE_BOTH, DISCARD, PAGE_OUT, REFILL, READ_PAGE, FORK, FORK_AS, SHARE, EXEC,
 	OPEN_DIRECT, KEEP_WRITING };
 
 struct child {
@@ -35,10 +35,10 @@ struct command {
 
 static uint8_t *region;
 
-/* A region of its own, whose start a page table begins with. */
+/* A region of its own, whose start a page table begins with; with room for as much behind it. */
 static uint8_t *map_filled(int advice)
 {
-	uint8_t *room = mmap(NULL, 2 * REGION, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *room = mmap(NULL, 3 * REGION, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	uint8_t *p = room + REGION - (uintptr_t)room % REGION;
 
 	munmap(p, REGION);
@@ -99,6 +99,12 @@ static uint64_t obey(const struct command *c)
 		return *page;
 	case MAP_OTHER:
 		return (uintptr_t)map_filled((int)c->argument);
+	case MAP_BEHIND:
+		page = mmap(region + REGION, REGION, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		return madvise((void *)page, REGION, MADV_NOHUGEPAGE) == 0 ? (uintptr_t)page : 0;
+	case MOVE_BOTH:
+		return (uintptr_t)mremap(region, 2 * REGION, 2 * REGION, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
 	case MOVE:
 		return (uintptr_t)mremap((void *)page, REGION, REGION, MREMAP_MAYMOVE | MREMAP_FIXED,
 			region);
@@ -264,6 +270,29 @@ static void new_regions_are_reported_whole(void **state)
 	assert_true(has_all(&s, 0, other));
 	look(&s);
 	assert_null(ranges_find(&s.scan.v[0].written, other));
+	tear_down(&s);
+}
+
+/* Two neighbours are one region again before the next scan, which reports all of the new one. */
+static void neighbours_are_joined_between_scans(void **state)
+{
+	struct scene s;
+	uint64_t behind;
+
+	(void)state;
+	set_up(&s);
+	behind = tell(&s.child, MAP_BEHIND, 0);
+	assert_int_equal(behind, s.child.base + REGION);
+	if (!tracker_needs_stop(s.tracker))
+		assert_int_equal(tell(&s.child, MOVE_BOTH, 0), (uintptr_t)MAP_FAILED);
+	tracker_join(s.tracker);
+	tell(&s.child, WRITE_PAGE, behind);
+	look(&s);
+	assert_non_null(ranges_find(&s.scan.v[0].written, behind));
+	assert_false(is_written(&s, 5));
+	look(&s);
+	assert_null(ranges_find(&s.scan.v[0].written, behind));
+	assert_int_not_equal(tell(&s.child, MOVE_BOTH, 0), (uintptr_t)MAP_FAILED);
 	tear_down(&s);
 }
 
@@ -557,6 +586,7 @@ static int test_backend(const char *name)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(written_pages_are_reported_once),
 		cmocka_unit_test(new_regions_are_reported_whole),
+		cmocka_unit_test(neighbours_are_joined_between_scans),
 		cmocka_unit_test(what_is_moved_onto_known_addresses_is_reported),
 		cmocka_unit_test(discarded_pages_come_back_as_written),
 		cmocka_unit_test(pages_in_swap_keep_their_marks),
