@@ -41,22 +41,24 @@ static bool can_be_tracked(const struct region *g)
 	return g->anonymous && !g->shared;
 }
 
-/* @limit: where the next one begins. With what is free in between: a region that has grown meanwhile would
- * be cut in two, and mremap(2) of both then be refused. */
-static int begin_tracking(const struct seen *s, const struct region *g, uint64_t limit)
+/* Up to @limit, where the next one begins: with what is free in between, or a region that has grown meanwhile
+ * would be cut in two, and mremap(2) of both then be refused. Returns up to where in *@limit. */
+static int begin_tracking(const struct seen *s, const struct region *g, uint64_t *limit)
 {
-	int r = uffd_register_tracking(s->uffd, g->start, limit - g->start);
+	int r = uffd_register_tracking(s->uffd, g->start, *limit - g->start);
 
-	if (r < 0 && r != -ESRCH)
-		r = uffd_register_tracking(s->uffd, g->start, g->end - g->start);
-	return r;
+	if (r == 0 || r == -ESRCH)
+		return r;
+	*limit = g->end;
+	return uffd_register_tracking(s->uffd, g->start, g->end - g->start);
 }
 
 /* A region that isn't registered: all of it counts as written, whatever marks its pages have, which
- * may have come along from elsewhere (mremap(2) before Linux 6.13). From now on it is tracked. */
+ * may have come along from elsewhere (mremap(2) before Linux 6.13), also to behind it. From now on it is
+ * tracked. */
 static int begin_region(struct seen *s, const struct region *g, uint64_t limit, struct ranges *ret)
 {
-	int r = begin_tracking(s, g, limit);
+	int r = begin_tracking(s, g, &limit);
 
 	if (r == -ESRCH)
 		return -ESTALE;
@@ -66,7 +68,7 @@ static int begin_region(struct seen *s, const struct region *g, uint64_t limit, 
 		r = 0; /* it can't be: it is reported each time */
 	if (r == -EPERM)
 		return -ESTALE;
-	return r < 0 ? r : pagemap_populated(s->process.pagemap, g->start, g->end, ret);
+	return r < 0 ? r : pagemap_populated(s->process.pagemap, g->start, limit, ret);
 }
 
 static uint64_t limit_of(const struct region *g, size_t i, size_t n)
@@ -151,12 +153,14 @@ static int join(struct seen *s)
 	int r = s->uffd < 0 ? 0 : maps_read(s->process.pid, &v, &n);
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
+		uint64_t limit = limit_of(&v[i], i, n);
+
 		if (!is_apart(s, v, i, n))
 			continue;
 		/* First: once it is registered the next scan takes it for one that was. */
-		r = ranges_add(&s->joined, v[i].start, v[i].end);
+		r = ranges_add(&s->joined, v[i].start, limit);
 		if (r == 0)
-			begin_tracking(s, &v[i], limit_of(&v[i], i, n));
+			begin_tracking(s, &v[i], &limit);
 	}
 	return r;
 }
