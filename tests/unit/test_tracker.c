@@ -283,13 +283,15 @@ static void neighbours_are_joined_between_scans(void **state)
 	set_up(&s);
 	behind = tell(&s.child, MAP_BEHIND, 0);
 	assert_int_equal(behind, s.child.base + REGION);
+	/* Without registration nothing is apart, and what has a new part counts as soft-dirty. */
 	if (!tracker_needs_stop(s.tracker))
 		assert_int_equal(tell(&s.child, MOVE_BOTH, 0), (uintptr_t)MAP_FAILED);
 	tracker_join(s.tracker);
 	tell(&s.child, WRITE_PAGE, behind);
 	look(&s);
 	assert_non_null(ranges_find(&s.scan.v[0].written, behind));
-	assert_false(is_written(&s, 5));
+	if (!tracker_needs_stop(s.tracker))
+		assert_false(is_written(&s, 5));
 	look(&s);
 	assert_null(ranges_find(&s.scan.v[0].written, behind));
 	assert_int_not_equal(tell(&s.child, MOVE_BOTH, 0), (uintptr_t)MAP_FAILED);
