@@ -54,8 +54,8 @@ static int put(const GwMmEntry *m, struct buf *ret)
 int mm_image_lengthen(const void *data, size_t len, const struct range *regions, size_t n, struct buf *ret)
 {
 	struct image_cursor c;
-	const uint8_t *message;
-	uint32_t size;
+	const uint8_t *message = NULL;
+	uint32_t size = 0;
 	GwMmEntry *m;
 	int r = image_open(data, len, MM_MAGIC, &c);
 

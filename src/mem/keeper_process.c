@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,8 @@
 #define ADDRESS_MAX (1ull << 57) /* of any process: five levels of page tables on x86-64 */
 #define WISHES_MAX 1024
 #define ZEROS_MAX (1u << 20)	 /* pages */
+#define FEW_PAGES 16		 /* in a request, and */
+#define FEW_REQUESTS 16		 /* of them, while a fault waits some 50 us */
 #define TICKS_TO_DIE 2		 /* CRIU takes milliseconds to kill what it has restored */
 #define EXPECT_FACTOR 16	 /* processes may share or swap what they have */
 #define OOM_ADJ "/proc/self/oom_score_adj"
@@ -254,28 +257,46 @@ static void worker_gone(struct keeper_process *k)
 		k->config.alone(k->config.ctx);
 }
 
-/* One request. A line that ends or is misused is closed; with the control line goes the worker. */
-static int on_line(void *ctx, struct err *e)
+/* One request; true when it was soon done. A line that ends or is misused is closed; with the control line
+ * goes the worker. */
+static bool take_request(struct keeper_process *k, size_t line)
 {
-	struct line *l = ctx;
-	struct keeper_process *k = l->k;
 	struct keeper_reply reply = {0};
 	struct keeper_request q;
 	_cleanup_close_ int fd = -1;
 	size_t n = 1;
-	ssize_t got = fd_recv(k->link.lines[l->index][1], &q, sizeof(q), &fd, &n);
+	ssize_t got = fd_recv(k->link.lines[line][1], &q, sizeof(q), &fd, &n);
 
-	(void)e;
 	if (got == sizeof(q)) {
-		reply.result = request(k, l->index, &q, &fd, &reply);
-		got = send(k->link.lines[l->index][1], &reply, sizeof(reply), MSG_DONTWAIT | MSG_NOSIGNAL);
+		reply.result = request(k, line, &q, &fd, &reply);
+		got = send(k->link.lines[line][1], &reply, sizeof(reply), MSG_DONTWAIT | MSG_NOSIGNAL);
 	} else {
 		got = -1;
 	}
-	if (got < 0 && l->index == KEEPER_CONTROL)
+	if (got < 0 && line == KEEPER_CONTROL)
 		worker_gone(k);
 	else if (got < 0)
-		unwatch(k, l->index);
+		unwatch(k, line);
+	return got >= 0 && q.pages <= FEW_PAGES;
+}
+
+static bool has_request(const struct keeper_process *k, size_t line)
+{
+	struct pollfd p = {.fd = k->link.lines[line][1], .events = POLLIN};
+
+	return poll(&p, 1, 0) > 0;
+}
+
+/* What was written here and there comes page by page: some at a time, or looking at everything else between
+ * any two takes longer than they. */
+static int on_line(void *ctx, struct err *e)
+{
+	struct line *l = ctx;
+	unsigned n = 0;
+
+	(void)e;
+	while (take_request(l->k, l->index) && ++n < FEW_REQUESTS && has_request(l->k, l->index))
+		;
 	return 0;
 }
 

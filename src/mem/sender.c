@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
-enum job_kind { JOB_PAGES, JOB_FORGET, JOB_CUT };
+enum job_kind { JOB_PAGES, JOB_FORGET, JOB_CUT, JOB_MARK };
 
 struct job {
 	struct job *next;
@@ -193,6 +193,8 @@ static int do_job(struct stream *t, const struct job *j, struct err *e)
 
 	if (j->kind == JOB_CUT)
 		return t->sink.cut(t->sink.ctx, e);
+	if (j->kind == JOB_MARK)
+		return t->sink.mark(t->sink.ctx, e);
 	for (size_t i = 0; i < j->ranges.n && r == 0; i++)
 		r = do_range(t, j, j->ranges.v[i], e);
 	return r;
@@ -407,6 +409,11 @@ int sender_forget(struct sender *s, uint32_t vpid, const struct ranges *ranges)
 int sender_cut(struct sender *s)
 {
 	return queue(s, &(struct job){.kind = JOB_CUT}, NULL);
+}
+
+int sender_mark(struct sender *s)
+{
+	return queue(s, &(struct job){.kind = JOB_MARK}, NULL);
 }
 
 int sender_idle_fd(const struct sender *s)

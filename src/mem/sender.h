@@ -27,6 +27,8 @@ struct page_sink {
 	int (*forget)(void *ctx, uint32_t vpid, uint64_t addr, uint32_t pages, struct err *e);
 	/* Between what was sent while the processes ran and what is sent of them frozen. */
 	int (*cut)(void *ctx, struct err *e);
+	/* Waits until the target has done all before it. */
+	int (*mark)(void *ctx, struct err *e);
 	/* After the last page: the stream ends here. */
 	int (*end)(void *ctx, uint64_t pages, uint64_t bytes, struct err *e);
 };
@@ -53,8 +55,9 @@ int sender_push(struct sender *s, const struct process *p, const struct ranges *
 /* Queues forgetting what was sent of pages of @vpid; they may be pushed again afterwards. */
 int sender_forget(struct sender *s, uint32_t vpid, const struct ranges *ranges);
 
-/* Queues a cut() on every stream. */
+/* Queue a cut(), or a mark(), on every stream. */
 int sender_cut(struct sender *s);
+int sender_mark(struct sender *s);
 
 /* Readable when all that was queued has been sent. Owned by the sender. */
 int sender_idle_fd(const struct sender *s);

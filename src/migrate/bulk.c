@@ -49,6 +49,14 @@ static int sink_cut(void *ctx, struct err *e)
 	return channel_send(ctx, MSG_CUT, NULL, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 }
 
+static int sink_mark(void *ctx, struct err *e)
+{
+	struct msg m;
+	int r = channel_send(ctx, MSG_MARK, NULL, deadline_in_ms(CHANNEL_SILENCE_MS), e);
+
+	return r < 0 ? r : channel_expect(ctx, MSG_MARK, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
+}
+
 static int sink_end(void *ctx, uint64_t pages, uint64_t bytes, struct err *e)
 {
 	struct msg_bulk_end m = {.pages = pages, .bytes = bytes};
@@ -64,6 +72,7 @@ struct page_sink bulk_sink(struct channel *c)
 		.zeros = sink_zeros,
 		.forget = sink_forget,
 		.cut = sink_cut,
+		.mark = sink_mark,
 		.end = sink_end,
 	};
 }
@@ -111,13 +120,22 @@ int bulk_take(struct keeper_line *l, const struct msg *m, struct err *e)
 }
 
 /* What the source says with a cut or an end holds when all that came before it is done. */
-static int pass_mark(struct channel *worker, struct keeper_line *l, const struct msg *m, struct err *e)
+static int pass_on(struct channel *worker, struct keeper_line *l, const struct msg *m, struct err *e)
 {
 	int done = keeper_flush(l);
 
 	if (done < 0)
 		return keeper_error(done, "keeping pages", e);
 	return channel_send(worker, m->type, &m->body, deadline_in_ms(CHANNEL_SILENCE_MS), e);
+}
+
+static int answer_mark(struct channel *c, struct keeper_line *l, struct err *e)
+{
+	int done = keeper_flush(l);
+
+	if (done < 0)
+		return keeper_error(done, "keeping pages", e);
+	return channel_send(c, MSG_MARK, NULL, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 }
 
 /* 1: the end. */
@@ -128,10 +146,12 @@ static int receive_one(struct channel *c, struct channel *worker, struct keeper_
 
 	if (r < 0)
 		return r;
-	if (m.type != MSG_CUT && m.type != MSG_BULK_END)
+	if (m.type == MSG_MARK)
+		r = answer_mark(c, l, e);
+	else if (m.type != MSG_CUT && m.type != MSG_BULK_END)
 		r = bulk_take(l, &m, e);
 	else
-		r = pass_mark(worker, l, &m, e);
+		r = pass_on(worker, l, &m, e);
 	if (r == 0)
 		r = m.type == MSG_BULK_END;
 	msg_done(&m);

@@ -117,9 +117,12 @@ int copier_look(struct copier *c, uint64_t *ret_bytes, struct err *e)
 
 int copier_send(struct copier *c, struct err *e)
 {
+	int r = 0;
+
 	for (size_t i = 0; i < c->n; i++) {
 		struct copied *m = &c->v[i];
-		int r = m->process ? sender_push(c->sender, m->process, &m->dirty, true) : 0;
+
+		r = m->process ? sender_push(c->sender, m->process, &m->dirty, true) : 0;
 
 		if (r == 0)
 			r = ranges_unite(&m->sent, &m->dirty);
@@ -128,7 +131,9 @@ int copier_send(struct copier *c, struct err *e)
 		ranges_done(&m->dirty);
 	}
 	c->rounds++;
-	return 0;
+	/* What waits in sockets would be sent, and installed, within the freeze. */
+	r = sender_mark(c->sender);
+	return r < 0 ? err_sys(e, -r, "memory of the container") : 0;
 }
 
 void copier_join(struct copier *c)
@@ -141,37 +146,87 @@ void copier_join(struct copier *c)
 	c->join_at = start + JOIN_PAUSE * (clock_now() - start);
 }
 
-/* Takes back what was sent of a process and has been written since. */
-static int forget_stale(struct copier *c, struct copied *m)
-{
-	_cleanup_ranges_ struct ranges stale = RANGES_INIT;
-	int r = ranges_intersection(&m->sent, &m->dirty, &stale);
-
-	if (r == 0 && stale.n > 0)
-		r = sender_forget(c->sender, m->vpid, &stale);
-	return r < 0 ? r : ranges_remove(&m->sent, &stale);
-}
-
-static int send_now(struct copier *c, const struct process *p)
+/* What is sent of a process now: its private memory without execute permission (copier.h). */
+static int choose(const struct copier *c, const struct process *p, struct copied *m)
 {
 	_cleanup_ranges_ struct ranges executable = RANGES_INIT;
-	struct copied *m = copied_of(c, p->vpid);
-	int r;
+	int r = c->tracker ? process_executable(p, &executable)
+			   : process_populated(p, false, &m->dirty);
 
-	if (!m)
-		return -ENOMEM;
-	r = c->tracker ? process_executable(p, &executable)
-		       : process_populated(p, false, &m->dirty);
-	if (r == 0)
-		r = ranges_remove(&m->dirty, &executable);
-	/* Among it may be what was written before the freeze and unmapped since: not lazy, so no one
-	 * will miss it. */
-	if (r == 0)
-		r = sender_push(c->sender, p, &m->dirty, true);
+	return r < 0 ? r : ranges_remove(&m->dirty, &executable);
+}
+
+/* Takes back what was sent of a process and has been written since, @stale; but not what comes anew before
+ * the cut. */
+static int forget_stale(struct copier *c, struct copied *m, const struct ranges *stale, bool ahead)
+{
+	_cleanup_ranges_ struct ranges gone = RANGES_INIT;
+	int r = ranges_difference(stale, ahead ? &m->dirty : &RANGES_INIT, &gone);
+
+	if (r == 0 && gone.n > 0)
+		r = sender_forget(c->sender, m->vpid, &gone);
+	return r < 0 ? r : ranges_remove(&m->sent, stale);
+}
+
+/* @ahead: m->dirty is sent before the cut. */
+static int look_back(struct copier *c, struct copied *m, bool ahead)
+{
+	_cleanup_ranges_ struct ranges stale = RANGES_INIT;
+	const struct process *p = space_find(&c->space, m->vpid);
+	int r = ranges_intersection(&m->sent, &m->dirty, &stale);
+
+	if (r == 0 && p)
+		r = choose(c, p, m);
+	else
+		ranges_done(&m->dirty); /* it has ended */
+	return r < 0 ? r : forget_stale(c, m, &stale, ahead);
+}
+
+/* Among it may be what was written before the freeze and unmapped since: not lazy, so no one will miss
+ * it. */
+static int send_now(struct copier *c, struct copied *m)
+{
+	const struct process *p = space_find(&c->space, m->vpid);
+	int r = p ? sender_push(c->sender, p, &m->dirty, true) : 0;
+
 	if (r == 0)
 		r = ranges_unite(&m->sent, &m->dirty);
 	ranges_done(&m->dirty);
 	return r;
+}
+
+static int send_all_now(struct copier *c)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < c->n; i++)
+		r = send_now(c, &c->v[i]);
+	return r;
+}
+
+static uint64_t all_dirty(const struct copier *c)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < c->n; i++)
+		bytes += ranges_bytes(&c->v[i].dirty);
+	return bytes;
+}
+
+static int send_frozen(struct copier *c)
+{
+	bool ahead = c->tracker && all_dirty(c) <= c->ahead_bytes;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < c->space.n; i++)
+		r = copied_of(c, c->space.procs[i].vpid) ? 0 : -ENOMEM;
+	for (size_t i = 0; r == 0 && i < c->n; i++)
+		r = look_back(c, &c->v[i], ahead);
+	if (r == 0 && ahead)
+		r = send_all_now(c);
+	if (r == 0)
+		r = sender_cut(c->sender);
+	return r < 0 || ahead ? r : send_all_now(c);
 }
 
 static int freeze(struct copier *c, const pid_t *pids, size_t n, struct err *e)
@@ -182,12 +237,7 @@ static int freeze(struct copier *c, const pid_t *pids, size_t n, struct err *e)
 		r = space_open(&c->space, pids, n, e);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; r == 0 && i < c->n; i++)
-		r = forget_stale(c, &c->v[i]);
-	if (r == 0)
-		r = sender_cut(c->sender);
-	for (size_t i = 0; r == 0 && i < c->space.n; i++)
-		r = send_now(c, &c->space.procs[i]);
+	r = send_frozen(c);
 	return r < 0 ? err_sys(e, -r, "memory of the container") : 0;
 }
 

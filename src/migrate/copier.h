@@ -30,6 +30,7 @@ struct copier {
 	size_t n;
 	struct space space; /* of the frozen processes */
 	unsigned rounds;
+	uint64_t ahead_bytes; /* see copier_freeze(); 0: all that is sent then follows the cut */
 	uint64_t join_at; /* the next copier_join() that does anything */
 	uint64_t stopped_ns; /* the longest that it stood still for a look; 0: it never does */
 };
@@ -44,7 +45,7 @@ void copier_done(struct copier *c);
 /* Looks what has been written, while the container stands still if the tracker needs that; *ret_bytes is all that is to be sent now. The sender must be idle. */
 int copier_look(struct copier *c, uint64_t *ret_bytes, struct err *e);
 
-/* Queues that. */
+/* Queues that, and that the target has it. */
 int copier_send(struct copier *c, struct err *e);
 
 /* To be called now and then between looks: see tracker_join(). Takes a twentieth of the time. */
@@ -53,7 +54,8 @@ void copier_join(struct copier *c);
 /*
  * The container is frozen, and CRIU may be at work on it: takes back what no longer holds, marks the
  * cut, and queues what CRIU will surely leave to us: private memory without execute permission, into
- * which it doesn't write (docs/CORRECTNESS.md).
+ * which it doesn't write (docs/CORRECTNESS.md). Up to ahead_bytes of it go before the cut instead: that takes
+ * less than CRIU's dump, and need not be taken back first, page by page.
  */
 int copier_freeze(struct copier *c, struct err *e);
 

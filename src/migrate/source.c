@@ -41,6 +41,7 @@
 
 #define CHECK_MS 600000 /* the target reads its whole copy of the root file system */
 #define EXPLAIN_MS 500
+#define AHEAD_S 0.02 /* less than CRIU takes for a dump */
 #define GIVE_UP_MS 2000 /* for the target to confirm that it has stopped */
 
 enum owner { OWNER_HERE, OWNER_UNKNOWN, OWNER_THERE };
@@ -420,6 +421,7 @@ static int copy_rounds(struct source *s, struct err *e)
 	s->copy_start = clock_now();
 	r = rounds_run(&rounds, &s->plan, e);
 	s->copy_end = clock_now();
+	s->copier.ahead_bytes = (uint64_t)(s->plan.rate * AHEAD_S);
 	note_stops(s);
 	if (r == 0)
 		r = FAULT(source_copied, e);

@@ -238,6 +238,7 @@ static const struct layout layouts[] = {
 	[MSG_RESUME] = {"RESUME", ON(CHANNEL_CONTROL), SOURCE, SMALL, RECORD(msg_resume, resume)},
 	[MSG_LACKING] = {"LACKING", ON(CHANNEL_CONTROL), TARGET, 2 * SMALL,
 		RECORD(msg_lacking, lacking)},
+	[MSG_MARK] = {"MARK", ON(CHANNEL_BULK), SOURCE | TARGET, 0, NOTHING},
 };
 
 static const struct layout *layout_of(unsigned type)

@@ -63,6 +63,7 @@ enum msg_type {
 	MSG_CUT = 25,
 	MSG_RESUME = 26,
 	MSG_LACKING = 27,
+	MSG_MARK = 28,
 };
 
 enum msg_channel { CHANNEL_CONTROL = 1, CHANNEL_URGENT = 2, CHANNEL_BULK = 3 };

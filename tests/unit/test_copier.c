@@ -93,6 +93,13 @@ static int take_back(void *ctx, uint32_t vpid, uint64_t addr, uint32_t pages, st
 	return note('-', addr, pages);
 }
 
+static int take_mark(void *ctx, struct err *e)
+{
+	(void)ctx;
+	(void)e;
+	return 0;
+}
+
 static int take_cut(void *ctx, struct err *e)
 {
 	(void)ctx, (void)e;
@@ -110,7 +117,7 @@ struct scene {
 static void set_up(struct scene *s, const struct tracker_backend *backend)
 {
 	struct page_sink sink = {.pages = take_pages, .zeros = take_zeros, .forget = take_back,
-		.cut = take_cut};
+		.cut = take_cut, .mark = take_mark};
 	struct tracker *tracker;
 	struct err e = ERR_INIT;
 	char pid[16];
@@ -175,6 +182,25 @@ static void what_no_longer_holds_is_taken_back_before_the_cut(void **state)
 	/* 6 has never been sent, so there is nothing to take back. */
 	freeze(&s, "26");
 	assert_string_equal(trace, "+0123+5+12-2|+2+6");
+	tear_down(&s);
+}
+
+static void little_is_sent_anew_before_the_cut(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	set_up(&s, &running);
+	copy(&s, "01235");
+	s.copier.ahead_bytes = PAGES_TO_BYTES(2);
+	freeze(&s, "26");
+	assert_string_equal(trace, "+0123+5+2+6|");
+	tear_down(&s);
+	set_up(&s, &running);
+	copy(&s, "01235");
+	s.copier.ahead_bytes = PAGES_TO_BYTES(2);
+	freeze(&s, "126");
+	assert_string_equal(trace, "+0123+5-12|+12+6");
 	tear_down(&s);
 }
 
@@ -250,6 +276,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_no_longer_holds_is_taken_back_before_the_cut),
+		cmocka_unit_test(little_is_sent_anew_before_the_cut),
 		cmocka_unit_test(what_was_seen_and_not_sent_follows_the_cut),
 		cmocka_unit_test(the_rest_is_what_the_target_lacks),
 		cmocka_unit_test(it_is_stopped_for_those_that_need_it_alone),

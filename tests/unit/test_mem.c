@@ -251,6 +251,13 @@ static int take_forget(void *ctx, uint32_t vpid, uint64_t addr, uint32_t pages, 
 	return 0;
 }
 
+static int take_mark(void *ctx, struct err *e)
+{
+	(void)ctx;
+	(void)e;
+	return 0;
+}
+
 static int take_cut(void *ctx, struct err *e)
 {
 	struct sink *s = ctx;
@@ -310,7 +317,7 @@ static struct sender *start_sending(struct sink *sink, size_t streams)
 
 	for (size_t i = 0; i < streams; i++)
 		sinks[i] = (struct page_sink){.ctx = sink, .pages = take_pages, .zeros = take_zeros,
-			.forget = take_forget, .cut = take_cut, .end = take_end};
+			.forget = take_forget, .cut = take_cut, .mark = take_mark, .end = take_end};
 	assert_int_equal(sender_new(sinks, streams, &sender, &e), 0);
 	return sender;
 }

@@ -356,6 +356,9 @@ static void pages_go_through_a_receiver_to_the_keeper(void **state)
 	memset(pages, 3, sizeof(pages));
 	assert_int_equal(sink.pages(sink.ctx, 1, 0x100000, 4, CODEC_RAW, pages, sizeof(pages), &e), 0);
 	assert_int_equal(sink.zeros(sink.ctx, 1, 0x104000, 4, &e), 0);
+	assert_int_equal(sink.mark(sink.ctx, &e), 0);
+	assert_int_equal(keeper_stats(k, &stats), 0);
+	assert_int_equal(stats.arrived, 8);
 	assert_int_equal(sink.cut(sink.ctx, &e), 0);
 	assert_int_equal(channel_expect(&r.worker.target, MSG_CUT, &m, SOON, &e), 0);
 	assert_int_equal(sink.pages(sink.ctx, 2, 0x100000, 4, CODEC_RAW, pages, sizeof(pages), &e), 0);

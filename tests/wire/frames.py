@@ -15,7 +15,7 @@ TYPES = {
     "IMAGES_END": 7, "RESTORED": 8, "COMMIT": 9, "RUNNING": 10, "PROGRESS": 11, "DRAINED": 12,
     "BYE": 13, "ABORT": 14, "CHECK": 15, "HELD": 16, "HELD_END": 17, "ASK": 18, "STATE": 19,
     "FAULT": 20, "PAGES": 21, "ZEROS": 22, "BULK_END": 23,
-    "DIRTY": 24, "CUT": 25, "RESUME": 26, "LACKING": 27,
+    "DIRTY": 24, "CUT": 25, "RESUME": 26, "LACKING": 27, "MARK": 28,
 }
 
 
@@ -76,6 +76,7 @@ FRAMES = {
     "RESUME": frame("RESUME", u8(2)),
     "LACKING": frame("LACKING", u8(1), items([u32(1) + u32(2) + u64(0x7F0000001000),
                                               u32(1) + u32(512) + u64(0x7F0000200000)])),
+    "MARK": frame("MARK"),
 }
 
 if __name__ == "__main__":
