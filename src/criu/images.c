@@ -74,7 +74,7 @@ static int next_entry(struct image_cursor *c, struct entry *ret)
 static int collect(const void *data, size_t len, bool all, struct ranges *ret)
 {
 	struct image_cursor c;
-	struct entry entry;
+	struct entry entry = {0};
 	int r = open_image(data, len, &c);
 
 	while (r == 0 && (r = next_entry(&c, &entry)) > 0)
@@ -105,7 +105,7 @@ static void put_lazy(struct buf *out, const struct range *r)
 static int merge(const void *data, size_t len, const struct ranges *more, struct buf *ret)
 {
 	struct image_cursor c;
-	struct entry entry;
+	struct entry entry = {0};
 	size_t next = 0;
 	int r = open_image(data, len, &c);
 
