@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #define AROUND_PAGES 32	   /* installed with a page that was touched, on either side */
+#define AROUND_STEPS 6	   /* in that many steps at most */
 #define WISH_PAGES 16	   /* asked for with a page that was touched, */
 #define WISH_PAGES_MAX CODEC_CHUNK_PAGES /* and up to that many when faults follow each other */
 #define MESSAGES 16	   /* read at once from a userfaultfd */
@@ -52,6 +53,17 @@ static struct pager_wish make_wish(
 	return (struct pager_wish){.vpid = w->image->vpid, .pages = n, .addr = original};
 }
 
+/* The thread goes on meanwhile, most likely upwards. */
+static void install_around(struct pager *p, struct pager_view *w, struct block *b, uint32_t i)
+{
+	uint32_t first = i > AROUND_PAGES ? i - AROUND_PAGES : 0;
+	uint32_t last = i + AROUND_PAGES < BLOCK_PAGES ? i + AROUND_PAGES : BLOCK_PAGES;
+
+	for (unsigned steps = 0; steps < AROUND_STEPS; steps++)
+		if (!pager_install_block(p, w, b, i, last, false) && !pager_install_block(p, w, b, first, i, false))
+			break;
+}
+
 /* Answers one fault; a wish with pages != 0 when the page has to be asked for. */
 static int serve_fault(struct pager *p, struct pager_view *w, uint64_t addr, struct pager_wish *wish)
 {
@@ -70,13 +82,10 @@ static int serve_fault(struct pager *p, struct pager_view *w, uint64_t addr, str
 		pager_install(p, w, original, 1, NULL);
 		pager_sample(p, since);
 	} else if (page_bit(&b->have, i)) {
-		uint32_t first = i > AROUND_PAGES ? i - AROUND_PAGES : 0;
-		uint32_t last = i + AROUND_PAGES < BLOCK_PAGES ? i + AROUND_PAGES : BLOCK_PAGES;
-
 		pager_install(p, w, original, 1, b->mem + PAGES_TO_BYTES(i));
 		pager_sample(p, since);
 		if (p->open)
-			pager_install_block(p, w, b, first, last, false);
+			install_around(p, w, b, i);
 		pager_give_back(p, w->image, block_of(original), b);
 	} else {
 		p->stats.urgent++;
