@@ -50,7 +50,7 @@ assert_no_trace() {
 	for delay in 0 0.02 0.1 0.4; do
 		at strasbourg godwit migrate --mode hybrid checker tuebingen \
 			>"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
-		wait_until grep -q "^copy" "$BATS_TEST_TMPDIR/out"
+		wait_until grep -q "^copy" "$BATS_TEST_TMPDIR/out" || { cat "$BATS_TEST_TMPDIR/out"; return 1; }
 		sleep $delay
 		# The oldest of that name is neither guard nor helper.
 		at strasbourg pkill -9 -o -f '^godwit migrate'
