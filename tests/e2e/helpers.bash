@@ -65,10 +65,10 @@ save_state() {
 	done
 }
 
-# wait_until COMMAND...: up to 15 seconds.
+# wait_until COMMAND...: up to 45 seconds, which a machine that is busy with something else may need.
 wait_until() {
 	local _
-	for _ in $(seq 150); do
+	for _ in $(seq 450); do
 		"$@" >/dev/null 2>&1 && return
 		sleep 0.1
 	done
