@@ -160,7 +160,7 @@ int smaps_plain(const struct smaps *s, uint64_t min, struct ranges *ret)
 	return r;
 }
 
-/* "START-END ..." keeps its length: CRIU and the kernel's other readers take leading zeros. */
+/* "START-END ..." keeps its length: CRIU takes leading zeros. */
 static void shorten_line(char *line, uint64_t end)
 {
 	char text[32], *p = strchr(line, '-') + 1;

@@ -119,23 +119,15 @@ int bulk_take(struct keeper_line *l, const struct msg *m, struct err *e)
 	return r < 0 && !err_is_set(e) ? keeper_error(r, "keeping pages", e) : r;
 }
 
-/* What the source says with a cut or an end holds when all that came before it is done. */
-static int pass_on(struct channel *worker, struct keeper_line *l, const struct msg *m, struct err *e)
+/* A cut or an end for the worker, or a mark's answer for the peer: it holds when all that came before it is
+ * done. */
+static int say_when_done(struct channel *to, struct keeper_line *l, const struct msg *m, struct err *e)
 {
 	int done = keeper_flush(l);
 
 	if (done < 0)
 		return keeper_error(done, "keeping pages", e);
-	return channel_send(worker, m->type, &m->body, deadline_in_ms(CHANNEL_SILENCE_MS), e);
-}
-
-static int answer_mark(struct channel *c, struct keeper_line *l, struct err *e)
-{
-	int done = keeper_flush(l);
-
-	if (done < 0)
-		return keeper_error(done, "keeping pages", e);
-	return channel_send(c, MSG_MARK, NULL, deadline_in_ms(CHANNEL_SILENCE_MS), e);
+	return channel_send(to, m->type, &m->body, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 }
 
 /* 1: the end. */
@@ -146,12 +138,10 @@ static int receive_one(struct channel *c, struct channel *worker, struct keeper_
 
 	if (r < 0)
 		return r;
-	if (m.type == MSG_MARK)
-		r = answer_mark(c, l, e);
-	else if (m.type != MSG_CUT && m.type != MSG_BULK_END)
-		r = bulk_take(l, &m, e);
+	if (m.type == MSG_CUT || m.type == MSG_BULK_END || m.type == MSG_MARK)
+		r = say_when_done(m.type == MSG_MARK ? c : worker, l, &m, e);
 	else
-		r = pass_on(worker, l, &m, e);
+		r = bulk_take(l, &m, e);
 	if (r == 0)
 		r = m.type == MSG_BULK_END;
 	msg_done(&m);
