@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * checker PROCESSES MB [SEED [LARGE]]: processes of three threads each, which do to their memory
+ * checker PROCESSES MB [SEED [LARGE [PACE]]]: processes of three threads each, which do to their memory
  * whatever Linux allows and verify every page by content, for ever. A page's content follows from
  * the seed, the page's identity (whose it is, in which region, at which place) and how often it was
  * written; so a page that is wrong tells what it is: none at all, an older one, or a neighbour's.
  * With LARGE there is one more, of one thread, whose plain regions have LARGE MB each; most of the
- * time the list of its regions stays as it is.
+ * time the list of its regions stays as it is. It takes what processor there is; with PACE the naps in
+ * between are so many times as long.
  *
  * /run/status says "ok N, M operations": each thread has verified all it has N times; or "WRONG ..."
  * with what was expected and what was found, or who has made no progress.
@@ -1181,8 +1182,8 @@ int main(int argc, char **argv)
 	pages = (argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 32) * 256;
 	large = argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 10) * 256 : 0;
 	n_arenas = processes * THREADS + (large > 0);
-	pace = 1 + processes / 5;
-	if (processes == 0 || n_arenas > ARENAS_MAX)
+	pace = (1 + processes / 5) * (argc > 5 ? strtol(argv[5], NULL, 10) : 1);
+	if (processes == 0 || pace < 1 || n_arenas > ARENAS_MAX)
 		return 2;
 	pages = pages / (processes * THREADS) / REGIONS;
 	pages = pages < 16 ? 16 : pages;

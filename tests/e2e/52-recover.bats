@@ -5,7 +5,7 @@
 load helpers
 
 setup() {
-	start_checker
+	start_calm_checker
 	save_state
 }
 

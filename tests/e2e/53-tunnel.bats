@@ -4,7 +4,7 @@
 load helpers
 
 setup() {
-	start_checker
+	start_calm_checker
 	at strasbourg godwit peer add by-tunnel 10.10.0.2 \
 		"$(at tuebingen godwit id --json | jq -r .fingerprint)"
 	pid=$(container_pid strasbourg checker)

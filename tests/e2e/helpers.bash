@@ -135,6 +135,12 @@ start_checker() {
 	checker_verifies strasbourg
 }
 
+# The same things, but fewer at a time, which leave the processors to what is tested.
+start_calm_checker() {
+	lab workload start strasbourg checker 2 24 "${GODWIT_CHECKER_SEED:-1}" 0 4
+	checker_verifies strasbourg
+}
+
 # start_migration CONTAINER OPTIONS...: from strasbourg in the background; its output goes to a file
 # outside of the hosts.
 start_migration() {
@@ -184,9 +190,11 @@ stop_slow_mem() {
 	done
 }
 
-# start_drain MODE: the checker's, which takes some seconds.
+# start_drain MODE: the calm checker's, which takes some seconds; in mode hybrid the rounds before do.
 start_drain() {
-	start_migration checker --mode "$1" --max-downtime 60000 --bandwidth 300
+	local mbit=100
+	[ "$1" != hybrid ] || mbit=300
+	start_migration checker --mode "$1" --max-downtime 60000 --bandwidth $mbit
 	wait_phase_long drain
 	sleep 0.3
 }
