@@ -3,23 +3,25 @@
 
 load helpers
 
-# moves NAME SECONDS ARGS...: starts it, moves it in both modes, and lets it verify itself.
+# move FROM TO NAME SECONDS MODE: and it has verified itself for so long.
+move() {
+	migrate "$1" "$2" "$3" --mode "$5" --max-downtime 60000
+	[ "$status" = 0 ] || { echo "$output"; return 1; }
+	sleep "$4"
+	lab workload check "$2" "$3"
+}
+
+# moves NAME SECONDS ARGS...: starts it and moves it in all modes.
 moves() {
-	local name=$1 pause=$2 mode from=strasbourg to=tuebingen modes=(hybrid pre post stop)
+	local name=$1 pause=$2
 	shift 2
 	lab workload start strasbourg "$name" "$@"
 	sleep 1
 	save_state
-	for mode in "${modes[@]}"; do
-		migrate $from $to "$name" --mode "$mode" --max-downtime 60000
-		[ "$status" = 0 ] || { echo "$output"; return 1; }
-		sleep "$pause"
-		lab workload check $to "$name"
-		migrate $to $from "$name" --mode "$mode" --max-downtime 60000
-		[ "$status" = 0 ] || { echo "$output"; return 1; }
-		sleep "$pause"
-		lab workload check $from "$name"
-	done
+	move strasbourg tuebingen "$name" "$pause" hybrid
+	move tuebingen strasbourg "$name" "$pause" post
+	move strasbourg tuebingen "$name" "$pause" pre
+	move tuebingen strasbourg "$name" "$pause" stop
 	same_state
 }
 
