@@ -41,6 +41,12 @@ struct codec *codec_new(void)
 	return c;
 }
 
+void codec_expect(struct codec *c, double link_rate)
+{
+	c->link_rate = link_rate;
+	c->since_probe = PROBE_INTERVAL;
+}
+
 void codec_free(struct codec *c)
 {
 	if (!c)

@@ -23,6 +23,8 @@ struct codec;
 
 /* NULL when there is no memory. */
 struct codec *codec_new(void);
+/* What is known of the link beforehand, in bytes per second: compressing is tried at once. */
+void codec_expect(struct codec *c, double link_rate);
 void codec_free(struct codec *c);
 
 /*

@@ -195,8 +195,9 @@ static int do_job(struct stream *t, const struct job *j, struct err *e)
 		return t->sink.cut(t->sink.ctx, e);
 	if (j->kind == JOB_MARK)
 		return t->sink.mark(t->sink.ctx, e);
-	for (size_t i = 0; i < j->ranges.n && r == 0; i++)
-		r = do_range(t, j, j->ranges.v[i], e);
+	/* From the top: stacks and what belongs to threads and libraries lie there, and are touched first. */
+	for (size_t i = j->ranges.n; i > 0 && r == 0; i--)
+		r = do_range(t, j, j->ranges.v[i - 1], e);
 	return r;
 }
 

@@ -2,6 +2,7 @@
 #include "migrate/flow.h"
 
 #include "base/clock.h"
+#include "kernel/tcp.h"
 
 int flow_open_control(struct flow *f, const uint8_t token[static MSG_ID_LEN], struct err *e)
 {
@@ -106,6 +107,15 @@ uint64_t flow_bytes(const struct flow *f)
 uint64_t flow_pages(const struct flow *f)
 {
 	return f->pages + sent_pages(f);
+}
+
+double flow_link_rate(const struct flow *f)
+{
+	double rate = 0;
+
+	for (size_t i = 0; i < f->n_bulk; i++)
+		rate += tcp_rate(transport_fd(f->bulk[i].transport));
+	return rate > 0 ? rate : tcp_rate(transport_fd(f->control.transport));
 }
 
 /* Threads first, then what they use. */

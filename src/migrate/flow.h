@@ -56,6 +56,10 @@ void flow_unwatch(struct flow *f, struct waiter *w);
 uint64_t flow_bytes(const struct flow *f);
 uint64_t flow_pages(const struct flow *f);
 
+/* Bytes per second that the link moves, by what went over the bulk channels, or else the control channel; 0:
+ * neither had much to send. */
+double flow_link_rate(const struct flow *f);
+
 /* Ends threads and connections; the link stays. */
 void flow_cut(struct flow *f);
 

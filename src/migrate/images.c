@@ -6,6 +6,7 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "criu/kinds.h"
+#include "mem/codec.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -19,53 +20,80 @@
 
 #define FILES_MAX 100000
 #define INVENTORY_MAX 65536
+#define PACKED_MIN 4096 /* bytes: what it costs to compress less says nothing of the rest */
 #define DESCRIPTORS 3 /* runc: libcontainer/criu_linux.go */
 
-static int send_file(struct channel *c, int dir, const char *name, uint8_t *room,
-	struct msg_images_end *sum, struct err *e)
+struct images_out {
+	struct channel *c;
+	struct codec *codec; /* NULL: nothing is compressed */
+	uint8_t *room;
+	struct msg_images_end sum;
+};
+
+/* @n bytes in the room. */
+static int send_piece(struct images_out *out, struct msg_image *m, size_t n, struct err *e)
+{
+	int r;
+
+	m->data = (struct msg_bytes){out->room, n};
+	m->unpacked = 0;
+	if (out->codec && n >= PACKED_MIN &&
+		codec_encode(out->codec, out->room, n, &m->data.p, &m->data.len) == CODEC_ZSTD)
+		m->unpacked = (uint32_t)n;
+	r = channel_send_data(out->c, MSG_IMAGE, m, &m->data, deadline_in_ms(CHANNEL_SILENCE_MS), e);
+	return r < 0 ? r : FAULT(source_image_sent, e);
+}
+
+static int send_file(struct images_out *out, int dir, const char *name, struct err *e)
 {
 	_cleanup_close_ int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	struct msg_image m = {.name = msg_string(name)};
 	struct stat st;
 	int r = 0;
 
-	if (!room)
-		return err_sys(e, ENOMEM, "images");
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_sys(e, errno, "image %s", name);
 	m.total = (uint64_t)st.st_size;
 	do {
 		uint64_t n = m.total - m.offset < MSG_DATA_MAX ? m.total - m.offset : MSG_DATA_MAX;
 
-		r = fd_read_all(fd, room, n, DEADLINE_NEVER);
+		r = fd_read_all(fd, out->room, n, DEADLINE_NEVER);
 		if (r < 0)
 			return err_sys(e, -r, "reading image %s", name);
-		m.data = (struct msg_bytes){room, n};
-		r = channel_send_data(
-			c, MSG_IMAGE, &m, &m.data, deadline_in_ms(CHANNEL_SILENCE_MS), e);
-		if (r == 0)
-			r = FAULT(source_image_sent, e);
+		r = send_piece(out, &m, n, e);
 		m.offset += n;
 	} while (r == 0 && m.offset < m.total);
-	sum->count++;
-	sum->bytes += m.total;
+	out->sum.count++;
+	out->sum.bytes += m.total;
 	return r;
 }
 
-int images_send(struct channel *c, const char *dir, struct err *e)
+static int send_all(struct images_out *out, const char *dir, struct err *e)
 {
-	struct msg_images_end sum = {0};
-	_cleanup_free_ uint8_t *room = malloc(MSG_DATA_MAX);
 	DIR *d = opendir(dir);
 	struct dirent *entry;
 	int r = d ? 0 : err_sys(e, errno, "images in %s", dir);
 
 	while (d && r == 0 && (entry = readdir(d)))
 		if (entry->d_type == DT_REG && strcmp(entry->d_name, IMAGE_DESCRIPTORS) != 0)
-			r = send_file(c, dirfd(d), entry->d_name, room, &sum, e);
+			r = send_file(out, dirfd(d), entry->d_name, e);
 	if (d)
 		closedir(d);
-	return r < 0 ? r : channel_send(c, MSG_IMAGES_END, &sum, deadline_in_ms(CHANNEL_SILENCE_MS), e);
+	return r < 0 ? r
+		     : channel_send(out->c, MSG_IMAGES_END, &out->sum, deadline_in_ms(CHANNEL_SILENCE_MS), e);
+}
+
+int images_send(struct channel *c, const char *dir, double link_rate, struct err *e)
+{
+	struct images_out out = {.c = c, .room = malloc(MSG_DATA_MAX)};
+	int r;
+
+	if (link_rate > 0 && (out.codec = codec_new()))
+		codec_expect(out.codec, link_rate);
+	r = out.room ? send_all(&out, dir, e) : err_sys(e, ENOMEM, "images");
+	codec_free(out.codec);
+	free(out.room);
+	return r;
 }
 
 void images_in_init(struct images_in *in, const char *dir, bool network, uint64_t max_bytes)
@@ -150,6 +178,8 @@ int images_take(struct images_in *in, const struct msg_image *m, struct err *e)
 {
 	int r = 0;
 
+	if (m->unpacked)
+		return err_set(e, ERR_PEER, EPROTO, "a compressed piece of image %s", msg_text(&m->name));
 	if (in->at == in->total)
 		r = begin_file(in, m, e);
 	if (r < 0)

@@ -18,8 +18,9 @@
 #define IMAGE_DESCRIPTORS "descriptors.json"
 #define IMAGE_INVENTORY "inventory.img"
 
-/* Sends every file of @dir but descriptors.json. */
-int images_send(struct channel *c, const char *dir, struct err *e);
+/* Sends every file of @dir but descriptors.json, compressed if that is sooner there at @link_rate, in bytes per
+ * second (0: not known, and so nothing is). */
+int images_send(struct channel *c, const char *dir, double link_rate, struct err *e);
 
 struct images_in {
 	const char *dir;

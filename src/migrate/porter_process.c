@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "kernel/confine.h"
+#include "mem/codec.h"
 #include "migrate/asker.h"
 #include "migrate/bulk.h"
 
@@ -25,6 +26,7 @@ struct porter {
 	struct buf out; /* for the worker */
 	size_t sent;	/* bytes of that */
 	uint8_t in[FRAME_HEADER + FRAME_PAYLOAD_MAX]; /* of the worker */
+	uint8_t image[MSG_DATA_MAX]; /* a piece that came compressed */
 	bool deaf;	/* the peer has said its last */
 	int wishes;	/* owned; -1: not the urgent channel */
 	struct keeper_line *line; /* owned; NULL: not lent yet */
@@ -79,21 +81,55 @@ static void end_hearing(struct porter *p, const struct err *e)
 		say_why(&p->out, e);
 }
 
+/* The worker shall not have to. */
+static int unpack(struct porter *p, struct msg_image *m, struct err *e)
+{
+	int r;
+
+	if (m->unpacked == 0)
+		return 0;
+	r = codec_decode(CODEC_ZSTD, m->data.p, m->data.len, p->image, m->unpacked);
+	if (r < 0)
+		return err_set(e, ERR_PEER, -r, "image %s is damaged", msg_text(&m->name));
+	m->data = (struct msg_bytes){p->image, m->unpacked};
+	m->unpacked = 0;
+	return 0;
+}
+
+/* What the worker is to get of it. */
+static int convey(struct porter *p, struct msg *m, struct err *e)
+{
+	int r = 0;
+
+	switch (m->type) {
+	case MSG_PAD:
+		return 0;
+	case MSG_HELLO:
+		p->peer.kind = m->body.hello.channel;
+		break;
+	case MSG_IMAGE:
+		r = unpack(p, &m->body.image, e);
+		break;
+	default:
+		break;
+	}
+	if (r == 0 && (r = msg_encode(m->type, &m->body, &p->out)) < 0)
+		err_sys(e, -r, "message %s", msg_name(m->type));
+	return r;
+}
+
 static int take(struct porter *p)
 {
 	struct err e = ERR_INIT;
-	struct msg m;
+	struct msg m = MSG_INIT;
 	int r = channel_take(&p->peer, &m, deadline_in_ms(CHANNEL_SILENCE_MS), &e);
 
-	if (r < 0) {
+	if (r == 0)
+		r = convey(p, &m, &e);
+	if (r < 0)
 		end_hearing(p, &e);
-		return push(p);
-	}
-	if (m.type == MSG_HELLO)
-		p->peer.kind = m.body.hello.channel;
-	r = msg_encode(m.type, &m.body, &p->out);
 	msg_done(&m);
-	return r < 0 ? r : push(p);
+	return push(p);
 }
 
 /* --- from the worker to the peer -------------------------------------------------------------- */

@@ -31,6 +31,7 @@
 #include "migrate/stage.h"
 #include "migrate/verdicts.h"
 #include "migrate/wait.h"
+#include "migrate/warm.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -41,6 +42,7 @@
 
 #define CHECK_MS 600000 /* the target reads its whole copy of the root file system */
 #define EXPLAIN_MS 500
+#define CLEAR 0.9 /* of what the link moves goes by the bulk channels from the freeze to the commit */
 #define AHEAD_S 0.02 /* less than CRIU takes for a dump */
 #define GIVE_UP_MS 2000 /* for the target to confirm that it has stopped */
 
@@ -399,6 +401,13 @@ static int choose_tracker(struct source *s, struct tracker **ret, struct err *e)
 	return r;
 }
 
+static int get_ready(void *ctx, struct err *e)
+{
+	struct source *s = ctx;
+
+	return warm_up(&s->flow.control, eager_total(&s->facts.eager), &s->waiter, e);
+}
+
 static int copy_rounds(struct source *s, struct err *e)
 {
 	const struct rounds rounds = {
@@ -413,6 +422,7 @@ static int copy_rounds(struct source *s, struct err *e)
 			.throttle = s->o->throttle,
 		},
 		.show = show_progress,
+		.ready = get_ready,
 		.ctx = s,
 	};
 	int r;
@@ -454,17 +464,31 @@ static void undo_copy(void *ctx)
 
 /* --- freeze and dump -------------------------------------------------------------------------- */
 
+/* Over a long link, what the bulk channels have in sockets and routers is ahead of the images, COMMIT and
+ * answers to faults, and the container waits for those. */
+static void keep_link_clear(struct source *s)
+{
+	uint64_t rate = (uint64_t)(CLEAR * flow_link_rate(&s->flow));
+
+	if (!warm_is_long(&s->flow.control) || rate == 0)
+		return;
+	sender_limit(s->flow.sender, s->o->bandwidth && s->o->bandwidth < rate ? s->o->bandwidth : rate);
+}
+
 static int run_dump(void *ctx, struct err *e)
 {
 	struct source *s = ctx;
-	int r;
+	int r = get_ready(s, e);
 
+	if (r < 0)
+		return explain(s, r, e);
 	report_phase(s->report, "freeze", "the container stands still and is dumped");
 	r = large_look(&s->large, s->facts.c.cgroup, e);
 	if (r == 0)
 		r = departure_hold(&s->departure, &s->waiter, e);
 	if (r == 0)
 		r = FAULT(source_held, e);
+	keep_link_clear(s);
 	if (r == 0)
 		r = dump_freeze(&s->dump, e);
 	if (r == 0)
@@ -554,7 +578,7 @@ static int run_send(void *ctx, struct err *e)
 	/* The restore waits for the images, nothing yet for the pages. */
 	sender_pause(s->flow.sender, true);
 	s->images_at = clock_now();
-	r = images_send(&s->flow.control, WORKPLACE_IMAGES, e);
+	r = images_send(&s->flow.control, WORKPLACE_IMAGES, flow_link_rate(&s->flow), e);
 	s->images_sent = clock_now();
 	if (r == 0)
 		r = FAULT(source_images_sent, e);
@@ -641,6 +665,7 @@ static int run_commit(void *ctx, struct err *e)
 	if (r == 0) {
 		s->target_announced_ns = phase_ns(&m.body.phases, "announced");
 		s->owner = OWNER_THERE;
+		sender_limit(s->flow.sender, s->o->bandwidth);
 	}
 	msg_done(&m);
 	if (r < 0 && s->flow.control.aborted)

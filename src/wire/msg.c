@@ -97,6 +97,7 @@ static const struct field image[] = {
 	F(STRING, msg_image, name, 255),
 	F(U64, msg_image, offset, U64_ANY),
 	F(U64, msg_image, total, U64_ANY),
+	F(U32, msg_image, unpacked, MSG_DATA_MAX),
 	F(BLOB, msg_image, data, MSG_DATA_MAX),
 };
 
@@ -193,6 +194,10 @@ static const struct field bulk_end[] = {
 	F(U64, msg_bulk_end, bytes, U64_ANY),
 };
 
+static const struct field pad[] = {
+	F(BLOB, msg_pad, data, MSG_DATA_MAX),
+};
+
 #define SMALL 65536
 #define DATA (MSG_DATA_MAX + 512)
 #define NOTHING {0, NULL, 0}
@@ -239,6 +244,7 @@ static const struct layout layouts[] = {
 	[MSG_LACKING] = {"LACKING", ON(CHANNEL_CONTROL), TARGET, 2 * SMALL,
 		RECORD(msg_lacking, lacking)},
 	[MSG_MARK] = {"MARK", ON(CHANNEL_BULK), SOURCE | TARGET, 0, NOTHING},
+	[MSG_PAD] = {"PAD", ON(CHANNEL_CONTROL), SOURCE, DATA, RECORD(msg_pad, pad)},
 };
 
 static const struct layout *layout_of(unsigned type)
@@ -576,6 +582,13 @@ static bool is_ascending(const struct msg_list *list)
 	return true;
 }
 
+static bool is_piece(const struct msg_image *m)
+{
+	uint64_t len = m->unpacked ? m->unpacked : m->data.len;
+
+	return is_file_name(&m->name) && m->offset <= m->total && len <= m->total - m->offset;
+}
+
 /* What no table can say. */
 static bool is_valid(const struct msg *m)
 {
@@ -589,8 +602,7 @@ static bool is_valid(const struct msg *m)
 		return b->offer.mode >= MODE_STOP && b->offer.streams >= 1 &&
 			is_file_name(&b->offer.container) && msg_text(&b->offer.bundle)[0] == '/';
 	case MSG_IMAGE:
-		return is_file_name(&b->image.name) && b->image.offset <= b->image.total &&
-			b->image.data.len <= b->image.total - b->image.offset;
+		return is_piece(&b->image);
 	case MSG_FAULT:
 		return is_page_run(b->fault.addr, b->fault.pages);
 	case MSG_PAGES:

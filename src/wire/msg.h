@@ -64,6 +64,7 @@ enum msg_type {
 	MSG_RESUME = 26,
 	MSG_LACKING = 27,
 	MSG_MARK = 28,
+	MSG_PAD = 29,
 };
 
 enum msg_channel { CHANNEL_CONTROL = 1, CHANNEL_URGENT = 2, CHANNEL_BULK = 3 };
@@ -146,6 +147,7 @@ struct msg_prepare {
 struct msg_image {
 	struct msg_bytes name;
 	uint64_t offset, total;
+	uint32_t unpacked; /* bytes of what is compressed; 0: it isn't */
 	struct msg_bytes data;
 };
 
@@ -237,6 +239,11 @@ struct msg_bulk_end {
 	uint64_t pages, bytes;
 };
 
+/* What it has is of no use. */
+struct msg_pad {
+	struct msg_bytes data;
+};
+
 union msg_body {
 	struct msg_hello hello;
 	struct msg_offer offer;
@@ -258,6 +265,7 @@ union msg_body {
 	struct msg_zeros zeros;
 	struct msg_dirty dirty;
 	struct msg_bulk_end bulk_end;
+	struct msg_pad pad;
 };
 
 /* A decoded message. Bytes point into the payload it came from or into @heap. */

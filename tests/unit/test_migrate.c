@@ -139,7 +139,7 @@ static void *send_images(void *arg)
 	struct sending *s = arg;
 	struct err e = ERR_INIT;
 
-	s->result = images_send(s->c, s->dir, &e);
+	s->result = images_send(s->c, s->dir, 0, &e);
 	return NULL;
 }
 
@@ -199,6 +199,21 @@ static int take(struct images_in *in, const char *name, uint64_t offset, uint64_
 	struct err e = ERR_INIT;
 
 	return images_take(in, &m, &e);
+}
+
+/* Whoever sends us to it is not the porter. */
+static void a_worker_unpacks_nothing(void **state)
+{
+	char *to = scratch_make();
+	struct msg_image m = {.name = msg_string("pages-1.img"), .total = 20, .unpacked = 20, .data = {"x", 1}};
+	struct images_in in;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	images_in_init(&in, to, false, 100);
+	assert_int_equal(images_take(&in, &m, &e), -EPROTO);
+	images_in_done(&in);
+	scratch_remove(to);
 }
 
 static void images_out_of_order_or_too_large_are_refused(void **state)
@@ -502,6 +517,56 @@ static void a_porter_never_waits_for_the_worker(void **state)
 	pthread_join(p.thread, NULL);
 }
 
+/* So that the worker has to know neither. */
+static void a_porter_unpacks_images_and_drops_padding(void **state)
+{
+	static const uint8_t image[100000];
+	const struct msg_pad pad = {{image, 1000}};
+	struct portering p;
+	struct channel source, worker;
+	struct err e = ERR_INIT;
+	struct msg m;
+	char *dir = scratch_make();
+
+	(void)state;
+	scratch_file(dir, "pages-1.img", image, sizeof(image));
+	portering_start(&p, &source, &worker);
+	assert_int_equal(channel_send(&source, MSG_PAD, &pad, SOON, &e), 0);
+	/* Over such a link everything is compressed. */
+	assert_int_equal(images_send(&source, dir, 1, &e), 0);
+	assert_true(transport_written(source.transport) < 10000);
+	assert_int_equal(channel_expect(&worker, MSG_IMAGE, &m, SOON, &e), 0);
+	assert_int_equal(m.body.image.unpacked, 0);
+	assert_int_equal(m.body.image.data.len, sizeof(image));
+	assert_memory_equal(m.body.image.data.p, image, sizeof(image));
+	msg_done(&m);
+	assert_int_equal(channel_expect(&worker, MSG_IMAGES_END, &m, SOON, &e), 0);
+	assert_int_equal(m.body.images_end.bytes, sizeof(image));
+	msg_done(&m);
+	channel_done(&source);
+	channel_done(&worker);
+	pthread_join(p.thread, NULL);
+	scratch_remove(dir);
+}
+
+static void a_porter_refuses_damaged_images(void **state)
+{
+	struct msg_image image = {.name = msg_string("x.img"), .total = 5000, .unpacked = 5000, .data = {"no zstd", 7}};
+	struct portering p;
+	struct channel source, worker;
+	struct err e = ERR_INIT;
+	struct msg m;
+
+	(void)state;
+	portering_start(&p, &source, &worker);
+	assert_int_equal(channel_send(&source, MSG_IMAGE, &image, SOON, &e), 0);
+	assert_int_equal(channel_recv(&worker, &m, SOON, &e), -EBADMSG);
+	assert_non_null(strstr(e.text, "x.img is damaged"));
+	channel_done(&source);
+	channel_done(&worker);
+	pthread_join(p.thread, NULL);
+}
+
 static void a_porter_keeps_what_is_no_message(void **state)
 {
 	struct portering p;
@@ -630,12 +695,15 @@ int main(void)
 		cmocka_unit_test(images_arrive_whole),
 		cmocka_unit_test(images_are_what_criu_names_so),
 		cmocka_unit_test(descriptors_are_a_few_strings),
+		cmocka_unit_test(a_worker_unpacks_nothing),
 		cmocka_unit_test(images_out_of_order_or_too_large_are_refused),
 		cmocka_unit_test(pages_go_through_a_receiver_to_the_keeper),
 		cmocka_unit_test(pages_that_are_none_end_a_receiver),
 		cmocka_unit_test(a_line_is_as_new_for_the_next_one),
 		cmocka_unit_test(a_porter_passes_messages_both_ways),
 		cmocka_unit_test(a_porter_never_waits_for_the_worker),
+		cmocka_unit_test(a_porter_unpacks_images_and_drops_padding),
+		cmocka_unit_test(a_porter_refuses_damaged_images),
 		cmocka_unit_test(a_porter_keeps_what_is_no_message),
 		cmocka_unit_test(a_porter_of_pages_waits_for_its_line),
 		cmocka_unit_test(faults_are_answered_with_the_page),

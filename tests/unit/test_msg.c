@@ -55,7 +55,7 @@ static void every_type_has_the_documented_bytes(void **state)
 		check_and_free(&g);
 		known++;
 	}
-	assert_int_equal(known, 28);
+	assert_int_equal(known, 29);
 }
 
 static void fields_come_out_as_they_went_in(void **state)
@@ -150,6 +150,23 @@ static void text_is_utf8_without_control_characters(void **state)
 	}
 }
 
+static int piece(uint64_t total, uint32_t unpacked, size_t len)
+{
+	struct msg_image m = {.name = msg_string("pages-1.img"), .total = total, .unpacked = unpacked, .data = {"xyz", len}};
+
+	return round_trip(MSG_IMAGE, &m);
+}
+
+static void a_piece_is_within_its_image(void **state)
+{
+	(void)state;
+	assert_int_equal(piece(3, 0, 3), 0);
+	assert_int_equal(piece(2, 0, 3), -EBADMSG);
+	assert_int_equal(piece(1000, 1000, 3), 0);
+	assert_int_equal(piece(999, 1000, 3), -EBADMSG);
+	assert_int_equal(piece(UINT64_MAX, MSG_DATA_MAX + 1, 3), -EMSGSIZE);
+}
+
 static int pages_at(uint64_t addr, uint16_t n)
 {
 	struct msg_pages m = {.vpid = 1, .pages = n, .addr = addr, .data = {"x", 1}};
@@ -228,6 +245,7 @@ int main(void)
 		cmocka_unit_test(every_shorter_and_longer_payload_is_refused),
 		cmocka_unit_test(names_can_not_leave_their_directory),
 		cmocka_unit_test(text_is_utf8_without_control_characters),
+		cmocka_unit_test(a_piece_is_within_its_image),
 		cmocka_unit_test(page_runs_are_whole_and_stay_in_their_block),
 		cmocka_unit_test(what_is_lacking_ascends),
 		cmocka_unit_test(headers_are_checked_before_anything_is_read),

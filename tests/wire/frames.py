@@ -15,7 +15,7 @@ TYPES = {
     "IMAGES_END": 7, "RESTORED": 8, "COMMIT": 9, "RUNNING": 10, "PROGRESS": 11, "DRAINED": 12,
     "BYE": 13, "ABORT": 14, "CHECK": 15, "HELD": 16, "HELD_END": 17, "ASK": 18, "STATE": 19,
     "FAULT": 20, "PAGES": 21, "ZEROS": 22, "BULK_END": 23,
-    "DIRTY": 24, "CUT": 25, "RESUME": 26, "LACKING": 27, "MARK": 28,
+    "DIRTY": 24, "CUT": 25, "RESUME": 26, "LACKING": 27, "MARK": 28, "PAD": 29,
 }
 
 
@@ -53,7 +53,7 @@ FRAMES = {
         u8(2) + string("name") + string("taken") + string("delete it")])),
     "PREPARE": frame("PREPARE", blob(b'["/dev/null"]')),
     "PREPARED": frame("PREPARED"),
-    "IMAGE": frame("IMAGE", string("core-1.img"), u64(0), u64(5), blob(b"image")),
+    "IMAGE": frame("IMAGE", string("core-1.img"), u64(0), u64(5), u32(0), blob(b"image")),
     "IMAGES_END": frame("IMAGES_END", u32(12), u64(345678)),
     "RESTORED": frame("RESTORED", items([string("restore") + u64(65000000)])),
     "COMMIT": frame("COMMIT"),
@@ -77,6 +77,7 @@ FRAMES = {
     "LACKING": frame("LACKING", u8(1), items([u32(1) + u32(2) + u64(0x7F0000001000),
                                               u32(1) + u32(512) + u64(0x7F0000200000)])),
     "MARK": frame("MARK"),
+    "PAD": frame("PAD", blob(b"of no use")),
 }
 
 if __name__ == "__main__":

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/warm.h"
+
+#include "base/clock.h"
+#include "kernel/tcp.h"
+
+#include <errno.h>
+
+#define RTT_MIN_US 4000 /* below, ten round trips are less than what a freeze takes anyway */
+#define WARM_MS 2000
+#define NAP_MS 1
+#define PIECE (64u * 1024)
+#define WINDOW_MAX (4u << 20) /* of images beyond, the window opens as they go */
+
+/* TCP takes the window back when the first byte after a pause is sent, and shows the old one until then. */
+static bool has_cooled(const struct tcp_info *i)
+{
+	return (uint64_t)i->tcpi_last_data_sent * 1000 >= i->tcpi_rto;
+}
+
+/* From the threshold on a window opens slowly: the link has shown what it can take. */
+static bool is_narrow(const struct tcp_info *i, uint64_t bytes)
+{
+	return (uint64_t)i->tcpi_snd_cwnd * i->tcpi_snd_mss < bytes && i->tcpi_snd_cwnd < i->tcpi_snd_ssthresh;
+}
+
+static int send_pad(struct channel *c, struct err *e)
+{
+	static const uint8_t nothing[PIECE];
+	const struct msg_pad m = {{nothing, sizeof(nothing)}};
+
+	return channel_send(c, MSG_PAD, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
+}
+
+/* Only as much as goes out: what waits in the socket would be in the images' way. */
+static int widen(struct channel *c, const struct tcp_info *i, struct waiter *w, struct err *e)
+{
+	int r;
+
+	if (i->tcpi_notsent_bytes == 0)
+		return send_pad(c, e);
+	r = waiter_wait(w, -1, deadline_in_ms(NAP_MS), e);
+	return r == -ETIMEDOUT && !err_is_set(e) ? 0 : r;
+}
+
+bool warm_is_long(const struct channel *c)
+{
+	struct tcp_info i;
+
+	return tcp_look(transport_fd(c->transport), &i) && i.tcpi_rtt >= RTT_MIN_US;
+}
+
+int warm_up(struct channel *c, uint64_t bytes, struct waiter *w, struct err *e)
+{
+	uint64_t deadline = deadline_in_ms(WARM_MS);
+	int fd = transport_fd(c->transport), r = 0;
+	struct tcp_info i;
+
+	bytes = bytes < WINDOW_MAX ? bytes : WINDOW_MAX;
+	while (r == 0 && tcp_look(fd, &i) && i.tcpi_rtt >= RTT_MIN_US && !deadline_passed(deadline) &&
+		(has_cooled(&i) || is_narrow(&i, bytes)))
+		r = widen(c, &i, w, e);
+	return r;
+}
