@@ -103,6 +103,7 @@ attack() {
 @test "packets for a container without an address" { attack held_without_address; }
 @test "images that CRIU can not read" { attack nonsense_restored; }
 @test "a page that decompresses to a gigabyte" { attack compressed_bomb; }
+@test "an image that decompresses to a gigabyte" { attack image_bomb; }
 @test "pages at odd places and of odd numbers" { attack bad_pages; }
 @test "zero pages without end" { attack endless_zeros; }
 @test "a fault from the wrong side" { attack fault_by_the_source; }

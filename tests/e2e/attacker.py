@@ -192,8 +192,9 @@ def complete(link):
     return link, urgent, bulk
 
 
-def image(name, data, offset=0, total=None):
-    return frame("IMAGE", string(name), u64(offset), u64(len(data) if total is None else total), blob(data))
+def image(name, data, offset=0, total=None, unpacked=0):
+    return frame("IMAGE", string(name), u64(offset), u64(len(data) if total is None else total), u32(unpacked),
+                 blob(data))
 
 
 def pages(vpid=1, encoding=0, n=1, addr=0x7F0000001000, data=PAGE):
@@ -528,11 +529,20 @@ def bulk_fails(frames, text):
     return link.aborted(text)
 
 
-def compressed_bomb():
-    """A gigabyte of zeros in 33 kB, announced as one page."""
-    data = subprocess.run("head -c 1000000000 /dev/zero | zstd -q -1", shell=True, check=True,
+def bomb():
+    """A gigabyte of zeros in 33 kB."""
+    return subprocess.run("head -c 1000000000 /dev/zero | zstd -q -1", shell=True, check=True,
                           capture_output=True).stdout
-    return bulk_fails([pages(encoding=1, data=data)], "can not be decoded")
+
+
+def compressed_bomb():
+    """Announced as one page."""
+    return bulk_fails([pages(encoding=1, data=bomb())], "can not be decoded")
+
+
+def image_bomb():
+    """Announced as 5000 bytes."""
+    return images([image("pages-1.img", bomb(), 0, 5000, 5000)], "is damaged")
 
 
 def bad_pages():
