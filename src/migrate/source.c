@@ -465,12 +465,13 @@ static void undo_copy(void *ctx)
 /* --- freeze and dump -------------------------------------------------------------------------- */
 
 /* Over a long link, what the bulk channels have in sockets and routers is ahead of the images, COMMIT and
- * answers to faults, and the container waits for those. */
+ * answers to faults, and the container waits for those; unless it has to wait for all of the bulk anyway. */
 static void keep_link_clear(struct source *s)
 {
 	uint64_t rate = (uint64_t)(CLEAR * flow_link_rate(&s->flow));
+	bool lazy = s->o->mode == MODE_POST || s->o->mode == MODE_HYBRID;
 
-	if (!warm_is_long(&s->flow.control) || rate == 0)
+	if (!lazy || rate == 0 || !warm_is_long(&s->flow.control))
 		return;
 	sender_limit(s->flow.sender, s->o->bandwidth && s->o->bandwidth < rate ? s->o->bandwidth : rate);
 }
