@@ -190,10 +190,11 @@ stop_slow_mem() {
 	done
 }
 
-# start_drain MODE: the calm checker's, which takes some seconds; in mode hybrid the rounds before do.
+# start_drain MODE: the calm checker's, which takes seconds; in mode hybrid the rounds before do, too, and
+# some of the rest has gone by then.
 start_drain() {
 	local mbit=100
-	[ "$1" != hybrid ] || mbit=300
+	[ "$1" != hybrid ] || mbit=150
 	start_migration checker --mode "$1" --max-downtime 60000 --bandwidth $mbit
 	wait_phase_long drain
 	sleep 0.3
