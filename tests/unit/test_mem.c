@@ -54,6 +54,30 @@ static void pages_survive_the_codec(void **state)
 	codec_free(c);
 }
 
+/* The second of two encodings on a link that is known; the first one tries. */
+static enum codec_encoding second_on(double link_rate)
+{
+	static const uint8_t pages[PAGES_TO_BYTES(8)];
+	struct codec *c = codec_new();
+	const void *data;
+	size_t len;
+	enum codec_encoding how;
+
+	assert_non_null(c);
+	codec_expect(c, link_rate);
+	assert_int_equal(codec_encode(c, pages, sizeof(pages), &data, &len), CODEC_ZSTD);
+	how = codec_encode(c, pages, sizeof(pages), &data, &len);
+	codec_free(c);
+	return how;
+}
+
+static void what_is_known_of_a_link_counts_at_once(void **state)
+{
+	(void)state;
+	assert_int_equal(second_on(1e3), CODEC_ZSTD);
+	assert_int_equal(second_on(1e15), CODEC_RAW);
+}
+
 static void what_is_not_just_that_many_bytes_is_refused(void **state)
 {
 	static uint8_t pages[PAGES_TO_BYTES(2)];
@@ -515,6 +539,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(compression_pays_on_slow_links_only),
 		cmocka_unit_test(pages_survive_the_codec),
+		cmocka_unit_test(what_is_known_of_a_link_counts_at_once),
 		cmocka_unit_test(what_is_not_just_that_many_bytes_is_refused),
 		cmocka_unit_test(runs_of_zero_pages_are_found),
 		cmocka_unit_test(maps_are_parsed_strictly),
