@@ -5,7 +5,7 @@ load helpers
 load traffic
 
 # Each of two migrations, of which the tests that count less than the first take a part.
-ROUNDS=${GODWIT_TEST_ROUNDS:-5}
+ROUNDS=${GODWIT_TEST_ROUNDS:-4}
 V4=10.10.0.100
 V6=fd10::100
 
