@@ -3,6 +3,9 @@
 
 #include "base/clock.h"
 #include "kernel/tcp.h"
+#include "migrate/warm.h"
+
+#define BULK_SHARE 0.9 /* of what the link moves */
 
 int flow_open_control(struct flow *f, const uint8_t token[static MSG_ID_LEN], struct err *e)
 {
@@ -116,6 +119,14 @@ double flow_link_rate(const struct flow *f)
 	for (size_t i = 0; i < f->n_bulk; i++)
 		rate += tcp_rate(transport_fd(f->bulk[i].transport));
 	return rate > 0 ? rate : tcp_rate(transport_fd(f->control.transport));
+}
+
+void flow_leave_room(struct flow *f, uint64_t limit)
+{
+	uint64_t rate = (uint64_t)(BULK_SHARE * flow_link_rate(f));
+
+	if (rate > 0 && warm_is_long(&f->control))
+		sender_limit(f->sender, limit > 0 && limit < rate ? limit : rate);
 }
 
 /* Threads first, then what they use. */

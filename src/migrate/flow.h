@@ -60,6 +60,10 @@ uint64_t flow_pages(const struct flow *f);
  * neither had much to send. */
 double flow_link_rate(const struct flow *f);
 
+/* Over a long link, what the bulk channels have in sockets and routers is ahead of what a container waits for on
+ * the others: from now on they take less than the link moves, and no more than @limit (as for sender_limit()). */
+void flow_leave_room(struct flow *f, uint64_t limit);
+
 /* Ends threads and connections; the link stays. */
 void flow_cut(struct flow *f);
 

@@ -42,7 +42,6 @@
 
 #define CHECK_MS 600000 /* the target reads its whole copy of the root file system */
 #define EXPLAIN_MS 500
-#define CLEAR 0.9 /* of what the link moves goes by the bulk channels from the freeze to the commit */
 #define AHEAD_S 0.02 /* less than CRIU takes for a dump */
 #define GIVE_UP_MS 2000 /* for the target to confirm that it has stopped */
 
@@ -464,18 +463,6 @@ static void undo_copy(void *ctx)
 
 /* --- freeze and dump -------------------------------------------------------------------------- */
 
-/* Over a long link, what the bulk channels have in sockets and routers is ahead of the images, COMMIT and
- * answers to faults, and the container waits for those; unless it has to wait for all of the bulk anyway. */
-static void keep_link_clear(struct source *s)
-{
-	uint64_t rate = (uint64_t)(CLEAR * flow_link_rate(&s->flow));
-	bool lazy = s->o->mode == MODE_POST || s->o->mode == MODE_HYBRID;
-
-	if (!lazy || rate == 0 || !warm_is_long(&s->flow.control))
-		return;
-	sender_limit(s->flow.sender, s->o->bandwidth && s->o->bandwidth < rate ? s->o->bandwidth : rate);
-}
-
 static int run_dump(void *ctx, struct err *e)
 {
 	struct source *s = ctx;
@@ -489,7 +476,9 @@ static int run_dump(void *ctx, struct err *e)
 		r = departure_hold(&s->departure, &s->waiter, e);
 	if (r == 0)
 		r = FAULT(source_held, e);
-	keep_link_clear(s);
+	/* Unless all of the bulk is waited for anyway. */
+	if (s->o->mode == MODE_POST || s->o->mode == MODE_HYBRID)
+		flow_leave_room(&s->flow, s->o->bandwidth);
 	if (r == 0)
 		r = dump_freeze(&s->dump, e);
 	if (r == 0)

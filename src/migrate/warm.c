@@ -12,6 +12,11 @@
 #define PIECE (64u * 1024)
 #define WINDOW_MAX (4u << 20) /* of images beyond, the window opens as they go */
 
+static bool is_long(const struct tcp_info *i)
+{
+	return i->tcpi_rtt >= RTT_MIN_US;
+}
+
 /* TCP takes the window back when the first byte after a pause is sent, and shows the old one until then. */
 static bool has_cooled(const struct tcp_info *i)
 {
@@ -29,7 +34,7 @@ static int send_pad(struct channel *c, struct err *e)
 	static const uint8_t nothing[PIECE];
 	const struct msg_pad m = {{nothing, sizeof(nothing)}};
 
-	return channel_send(c, MSG_PAD, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
+	return channel_send_data(c, MSG_PAD, &m, &m.data, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 }
 
 /* Only as much as goes out: what waits in the socket would be in the images' way. */
@@ -47,7 +52,7 @@ bool warm_is_long(const struct channel *c)
 {
 	struct tcp_info i;
 
-	return tcp_look(transport_fd(c->transport), &i) && i.tcpi_rtt >= RTT_MIN_US;
+	return tcp_look(transport_fd(c->transport), &i) && is_long(&i);
 }
 
 int warm_up(struct channel *c, uint64_t bytes, struct waiter *w, struct err *e)
@@ -57,7 +62,7 @@ int warm_up(struct channel *c, uint64_t bytes, struct waiter *w, struct err *e)
 	struct tcp_info i;
 
 	bytes = bytes < WINDOW_MAX ? bytes : WINDOW_MAX;
-	while (r == 0 && tcp_look(fd, &i) && i.tcpi_rtt >= RTT_MIN_US && !deadline_passed(deadline) &&
+	while (r == 0 && tcp_look(fd, &i) && is_long(&i) && !deadline_passed(deadline) &&
 		(has_cooled(&i) || is_narrow(&i, bytes)))
 		r = widen(c, &i, w, e);
 	return r;

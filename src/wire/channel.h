@@ -39,7 +39,7 @@ int channel_hello(struct channel *c, uint8_t index, const uint8_t token[static M
 int channel_send(struct channel *c, enum msg_type type, const void *body, uint64_t deadline,
 	struct err *e);
 
-/* PAGES and IMAGE: the data isn't copied. */
+/* Of a message that ends with data, which isn't copied. */
 int channel_send_data(struct channel *c, enum msg_type type, const void *body,
 	const struct msg_bytes *data, uint64_t deadline, struct err *e);
 

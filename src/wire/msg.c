@@ -380,10 +380,12 @@ int msg_encode(enum msg_type type, const void *body, struct buf *out)
 
 int msg_encode_head(enum msg_type type, const void *body, struct buf *out)
 {
-	size_t after = type == MSG_PAGES ? ((const struct msg_pages *)body)->data.len
-					 : ((const struct msg_image *)body)->data.len;
+	const struct layout *l = layout_of(type);
+	const struct field *last = l && l->record.n > 0 ? &l->record.fields[l->record.n - 1] : NULL;
 
-	return encode(type, body, out, after);
+	if (!last || last->kind != BLOB)
+		return -EINVAL;
+	return encode(type, body, out, ((const struct msg_bytes *)((const uint8_t *)body + last->offset))->len);
 }
 
 /* --- decoding ------------------------------------------------------------------------------ */

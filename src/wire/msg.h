@@ -287,7 +287,8 @@ const char *msg_name(unsigned type);
  * over its limit, -EPROTO for an unknown type. */
 int msg_encode(enum msg_type type, const void *body, struct buf *out);
 
-/* Like msg_encode() for PAGES and IMAGE without the data, which the caller sends right after. */
+/* Like msg_encode() without the data that the message ends with, which the caller sends right after. -EINVAL: it
+ * ends with none. */
 int msg_encode_head(enum msg_type type, const void *body, struct buf *out);
 
 /* Parses a frame's header. -EPROTO for an unknown type or a nonzero last field, -EMSGSIZE for more
