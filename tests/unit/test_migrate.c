@@ -434,7 +434,8 @@ static void a_line_is_as_new_for_the_next_one(void **state)
 /* --- porters ---------------------------------------------------------------------------------- */
 
 struct portering {
-	struct transport *peer, *worker;
+	struct transport *to_source, *to_worker;
+	struct channel source, worker; /* the ends that it stands between */
 	pthread_t thread;
 };
 
@@ -442,12 +443,12 @@ static void *port(void *arg)
 {
 	struct portering *p = arg;
 
-	porter_serve(p->peer, p->worker);
+	porter_serve(p->to_source, p->to_worker);
 	return NULL;
 }
 
 /* Between a source and a worker. */
-static void portering_start(struct portering *p, struct channel *source, struct channel *worker)
+static void portering_start(struct portering *p)
 {
 	struct transport *a, *b;
 	struct err e = ERR_INIT;
@@ -456,37 +457,42 @@ static void portering_start(struct portering *p, struct channel *source, struct 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, outer), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, inner), 0);
 	assert_int_equal(transport_plain(outer[0], outer[0], &a, &e), 0);
-	assert_int_equal(transport_plain(outer[1], outer[1], &p->peer, &e), 0);
-	assert_int_equal(transport_plain(inner[0], inner[0], &p->worker, &e), 0);
+	assert_int_equal(transport_plain(outer[1], outer[1], &p->to_source, &e), 0);
+	assert_int_equal(transport_plain(inner[0], inner[0], &p->to_worker, &e), 0);
 	assert_int_equal(transport_plain(inner[1], inner[1], &b, &e), 0);
-	channel_init(source, a, CHANNEL_CONTROL, true);
-	channel_init(worker, b, CHANNEL_CONTROL, false);
+	channel_init(&p->source, a, CHANNEL_CONTROL, true);
+	channel_init(&p->worker, b, CHANNEL_CONTROL, false);
 	assert_int_equal(pthread_create(&p->thread, NULL, port, p), 0);
+}
+
+static void portering_end(struct portering *p)
+{
+	channel_done(&p->source);
+	channel_done(&p->worker);
+	pthread_join(p->thread, NULL);
 }
 
 static void a_porter_passes_messages_both_ways(void **state)
 {
 	const struct msg_progress progress = {.done = 1, .total = 2};
 	struct portering p;
-	struct channel source, worker;
 	struct err e = ERR_INIT;
 	struct msg m;
 
 	(void)state;
-	portering_start(&p, &source, &worker);
-	assert_int_equal(channel_send(&source, MSG_ASK, &(struct msg_ask){.id = {1, 2, 3}}, SOON, &e), 0);
-	assert_int_equal(channel_expect(&worker, MSG_ASK, &m, SOON, &e), 0);
+	portering_start(&p);
+	assert_int_equal(channel_send(&p.source, MSG_ASK, &(struct msg_ask){.id = {1, 2, 3}}, SOON, &e), 0);
+	assert_int_equal(channel_expect(&p.worker, MSG_ASK, &m, SOON, &e), 0);
 	assert_int_equal(m.body.ask.id[2], 3);
-	assert_int_equal(channel_send(&worker, MSG_PROGRESS, &progress, SOON, &e), 0);
-	assert_int_equal(channel_expect(&source, MSG_PROGRESS, &m, SOON, &e), 0);
+	assert_int_equal(channel_send(&p.worker, MSG_PROGRESS, &progress, SOON, &e), 0);
+	assert_int_equal(channel_expect(&p.source, MSG_PROGRESS, &m, SOON, &e), 0);
 	assert_int_equal(m.body.progress.total, 2);
 	/* What was said last arrives, and then the end. */
-	assert_int_equal(channel_send(&worker, MSG_BYE, NULL, SOON, &e), 0);
-	channel_done(&worker);
-	assert_int_equal(channel_expect(&source, MSG_BYE, &m, SOON, &e), 0);
-	assert_int_equal(channel_recv(&source, &m, SOON, &e), -EPIPE);
-	pthread_join(p.thread, NULL);
-	channel_done(&source);
+	assert_int_equal(channel_send(&p.worker, MSG_BYE, NULL, SOON, &e), 0);
+	channel_done(&p.worker);
+	assert_int_equal(channel_expect(&p.source, MSG_BYE, &m, SOON, &e), 0);
+	assert_int_equal(channel_recv(&p.source, &m, SOON, &e), -EPIPE);
+	portering_end(&p);
 }
 
 /* The worker doesn't listen, and both have much to say. */
@@ -496,25 +502,23 @@ static void a_porter_never_waits_for_the_worker(void **state)
 	struct msg_image image = {.name = msg_string("x.img"), .total = sizeof(data), .data = {data, sizeof(data)}};
 	const struct msg_progress progress = {.done = 1, .total = 2};
 	struct portering p;
-	struct channel source, worker;
 	struct err e = ERR_INIT;
 	struct msg m;
 
 	(void)state;
-	portering_start(&p, &source, &worker);
+	portering_start(&p);
 	/* More than the socket to the worker takes. */
-	assert_int_equal(channel_send_data(&source, MSG_IMAGE, &image, &image.data, SOON, &e), 0);
+	assert_int_equal(channel_send_data(&p.source, MSG_IMAGE, &image, &image.data, SOON, &e), 0);
 	for (int i = 0; i < 20000; i++) {
-		assert_int_equal(channel_send(&worker, MSG_PROGRESS, &progress, SOON, &e), 0);
-		assert_int_equal(channel_expect(&source, MSG_PROGRESS, &m, SOON, &e), 0);
+		assert_int_equal(channel_send(&p.worker, MSG_PROGRESS, &progress, SOON, &e), 0);
+		assert_int_equal(channel_expect(&p.source, MSG_PROGRESS, &m, SOON, &e), 0);
 	}
-	assert_int_equal(channel_expect(&worker, MSG_IMAGE, &m, SOON, &e), 0);
+	assert_int_equal(channel_expect(&p.worker, MSG_IMAGE, &m, SOON, &e), 0);
 	assert_int_equal(m.body.image.data.len, sizeof(data));
 	msg_done(&m);
-	channel_done(&source);
-	assert_int_equal(channel_recv(&worker, &m, SOON, &e), -EPIPE);
-	channel_done(&worker);
-	pthread_join(p.thread, NULL);
+	channel_done(&p.source);
+	assert_int_equal(channel_recv(&p.worker, &m, SOON, &e), -EPIPE);
+	portering_end(&p);
 }
 
 /* So that the worker has to know neither. */
@@ -523,29 +527,26 @@ static void a_porter_unpacks_images_and_drops_padding(void **state)
 	static const uint8_t image[100000];
 	const struct msg_pad pad = {{image, 1000}};
 	struct portering p;
-	struct channel source, worker;
 	struct err e = ERR_INIT;
 	struct msg m;
 	char *dir = scratch_make();
 
 	(void)state;
 	scratch_file(dir, "pages-1.img", image, sizeof(image));
-	portering_start(&p, &source, &worker);
-	assert_int_equal(channel_send(&source, MSG_PAD, &pad, SOON, &e), 0);
+	portering_start(&p);
+	assert_int_equal(channel_send(&p.source, MSG_PAD, &pad, SOON, &e), 0);
 	/* Over such a link everything is compressed. */
-	assert_int_equal(images_send(&source, dir, 1, &e), 0);
-	assert_true(transport_written(source.transport) < 10000);
-	assert_int_equal(channel_expect(&worker, MSG_IMAGE, &m, SOON, &e), 0);
+	assert_int_equal(images_send(&p.source, dir, 1, &e), 0);
+	assert_true(transport_written(p.source.transport) < 10000);
+	assert_int_equal(channel_expect(&p.worker, MSG_IMAGE, &m, SOON, &e), 0);
 	assert_int_equal(m.body.image.unpacked, 0);
 	assert_int_equal(m.body.image.data.len, sizeof(image));
 	assert_memory_equal(m.body.image.data.p, image, sizeof(image));
 	msg_done(&m);
-	assert_int_equal(channel_expect(&worker, MSG_IMAGES_END, &m, SOON, &e), 0);
+	assert_int_equal(channel_expect(&p.worker, MSG_IMAGES_END, &m, SOON, &e), 0);
 	assert_int_equal(m.body.images_end.bytes, sizeof(image));
 	msg_done(&m);
-	channel_done(&source);
-	channel_done(&worker);
-	pthread_join(p.thread, NULL);
+	portering_end(&p);
 	scratch_remove(dir);
 }
 
@@ -553,40 +554,35 @@ static void a_porter_refuses_damaged_images(void **state)
 {
 	struct msg_image image = {.name = msg_string("x.img"), .total = 5000, .unpacked = 5000, .data = {"no zstd", 7}};
 	struct portering p;
-	struct channel source, worker;
 	struct err e = ERR_INIT;
 	struct msg m;
 
 	(void)state;
-	portering_start(&p, &source, &worker);
-	assert_int_equal(channel_send(&source, MSG_IMAGE, &image, SOON, &e), 0);
-	assert_int_equal(channel_recv(&worker, &m, SOON, &e), -EBADMSG);
+	portering_start(&p);
+	assert_int_equal(channel_send(&p.source, MSG_IMAGE, &image, SOON, &e), 0);
+	assert_int_equal(channel_recv(&p.worker, &m, SOON, &e), -EBADMSG);
 	assert_non_null(strstr(e.text, "x.img is damaged"));
-	channel_done(&source);
-	channel_done(&worker);
-	pthread_join(p.thread, NULL);
+	portering_end(&p);
 }
 
 static void a_porter_keeps_what_is_no_message(void **state)
 {
 	struct portering p;
-	struct channel source, worker;
 	struct err e = ERR_INIT, why = ERR_INIT;
 	struct msg m;
 
 	(void)state;
-	portering_start(&p, &source, &worker);
-	assert_int_equal(transport_write(source.transport, "garbage garbage", 15, NULL, 0, SOON, &e), 0);
-	assert_int_equal(channel_recv(&worker, &m, SOON, &e), -EPROTO);
+	portering_start(&p);
+	assert_int_equal(transport_write(p.source.transport, "garbage garbage", 15, NULL, 0, SOON, &e), 0);
+	assert_int_equal(channel_recv(&p.worker, &m, SOON, &e), -EPROTO);
 	assert_int_equal(e.class, ERR_PEER);
 	assert_non_null(strstr(e.text, "broke the protocol"));
 	/* The source is told. */
-	channel_abort(&worker, &e);
-	channel_done(&worker);
-	assert_true(channel_recv(&source, &m, SOON, &why) < 0);
+	channel_abort(&p.worker, &e);
+	channel_done(&p.worker);
+	assert_true(channel_recv(&p.source, &m, SOON, &why) < 0);
 	assert_non_null(strstr(why.text, "broke the protocol"));
-	channel_done(&source);
-	pthread_join(p.thread, NULL);
+	portering_end(&p);
 }
 
 static void a_porter_of_pages_waits_for_its_line(void **state)
@@ -596,30 +592,29 @@ static void a_porter_of_pages_waits_for_its_line(void **state)
 	struct msg_hello hello = {.version_min = MSG_VERSION, .version_max = MSG_VERSION, .channel = CHANNEL_BULK};
 	struct pager_stats stats;
 	struct portering p;
-	struct channel source, worker;
 	struct page_sink sink;
 	struct err e = ERR_INIT;
 	struct msg m;
 
 	(void)state;
-	portering_start(&p, &source, &worker);
-	source.kind = worker.kind = CHANNEL_BULK;
+	portering_start(&p);
+	p.source.kind = p.worker.kind = CHANNEL_BULK;
 	hello.host = hello.software = msg_string("test");
-	assert_int_equal(channel_send(&source, MSG_HELLO, &hello, SOON, &e), 0);
-	sink = bulk_sink(&source);
+	assert_int_equal(channel_send(&p.source, MSG_HELLO, &hello, SOON, &e), 0);
+	sink = bulk_sink(&p.source);
 	memset(page, 7, sizeof(page));
 	assert_int_equal(sink.pages(sink.ctx, 1, 0x100000, 1, CODEC_RAW, page, sizeof(page), &e), 0);
 	assert_int_equal(sink.end(sink.ctx, 1, sizeof(page), &e), 0);
-	assert_int_equal(channel_expect(&worker, MSG_HELLO, &m, SOON, &e), 0);
+	assert_int_equal(channel_expect(&p.worker, MSG_HELLO, &m, SOON, &e), 0);
 	msg_done(&m);
-	assert_int_equal(channel_wait(&worker, -1, deadline_in_ms(50)), -ETIMEDOUT);
-	assert_int_equal(porter_carry_bulk(&worker, keeper_stream_line(k, 3), &e), 0);
-	assert_int_equal(channel_expect(&worker, MSG_BULK_END, &m, SOON, &e), 0);
+	assert_int_equal(channel_wait(&p.worker, -1, deadline_in_ms(50)), -ETIMEDOUT);
+	assert_int_equal(porter_carry_bulk(&p.worker, keeper_stream_line(k, 3), &e), 0);
+	assert_int_equal(channel_expect(&p.worker, MSG_BULK_END, &m, SOON, &e), 0);
 	assert_int_equal(keeper_stats(k, &stats), 0);
 	assert_int_equal(stats.store_used, 2 << 20);
-	channel_done(&worker);
+	channel_done(&p.worker);
 	pthread_join(p.thread, NULL);
-	channel_done(&source);
+	channel_done(&p.source);
 	keeper_free(k);
 }
 
