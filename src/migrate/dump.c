@@ -181,11 +181,31 @@ void dump_begin(struct dump *d)
 	hook_answer(&d->held, true);
 }
 
+/* Nobody holds it by ptrace(2), and it has not ended. */
+static bool is_loose(pid_t pid)
+{
+	return process_tracer(pid) == 0 && process_started(pid) != 0;
+}
+
+/* CRIU has thawed what it held by ptrace(2), to work in it, and that hold ends when CRIU is killed. If it
+ * has been already, they have run since. */
+static int keep_frozen(struct dump *d, struct err *e)
+{
+	const char *cgroup = d->container->cgroup;
+	int r = cgroup_freeze(cgroup, deadline_in_ms(FREEZE_MS));
+
+	if (r < 0)
+		return err_sys(e, -r, "freezing %s", cgroup);
+	return cgroup_find(cgroup, is_loose) == 0 ? 0 :
+		err_set(e, ERR_LOCAL, EIO, "CRIU was killed when its images were complete");
+}
+
 int dump_complete(struct dump *d, struct waiter *w, struct err *e)
 {
-	int r;
+	int r = wait_hook(d, "post-dump", deadline_in_ms(DUMP_MS), w, &d->held, e);
 
-	r = wait_hook(d, "post-dump", deadline_in_ms(DUMP_MS), w, &d->held, e);
+	if (r == 0)
+		r = keep_frozen(d, e);
 	d->dumped_at = clock_now();
 	return r;
 }
