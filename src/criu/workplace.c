@@ -23,6 +23,27 @@
 extern const unsigned char tar_program_start[], tar_program_end[];
 extern const unsigned char preload_program_start[], preload_program_end[];
 
+/* Where this process was before. */
+static int outside = -1, outside_dir = -1;
+
+static int remember_outside(void)
+{
+	outside = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	outside_dir = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return outside < 0 || outside_dir < 0 ? -errno : 0;
+}
+
+int workplace_leave(struct err *e)
+{
+	int r = 0;
+
+	if (outside >= 0 && (setns(outside, CLONE_NEWNS) < 0 || fchdir(outside_dir) < 0))
+		r = err_sys(e, errno, "leaving the mount namespace");
+	fd_close(&outside);
+	fd_close(&outside_dir);
+	return r;
+}
+
 int workplace_enter(struct err *e)
 {
 	int r;
@@ -30,6 +51,9 @@ int workplace_enter(struct err *e)
 	r = dir_make(WORKPLACE_DIR, 0700);
 	if (r < 0)
 		return err_sys(e, -r, "making %s", WORKPLACE_DIR);
+	r = remember_outside();
+	if (r < 0)
+		return err_sys(e, -r, "this mount namespace");
 	if (unshare(CLONE_NEWNS) < 0)
 		return err_sys(e, errno, "new mount namespace");
 	/* What is mounted on the host from now on is seen here; what is mounted here isn't there. */

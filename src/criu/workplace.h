@@ -22,6 +22,10 @@
  * must have one thread only. */
 int workplace_enter(struct err *e);
 
+/* Back to where workplace_enter() was called, for another attempt; the workplace vanishes. The process must
+ * have one thread only. */
+int workplace_leave(struct err *e);
+
 /* Hides the host's /tmp behind an empty one: a CRIU that is killed leaves directories there. Not for
  * a container that needs something in /tmp. */
 int workplace_hide_tmp(struct err *e);

@@ -33,6 +33,7 @@ static void process_forget(struct large_process *p)
 
 void large_done(struct large *l)
 {
+	large_was_advised(l);
 	for (size_t i = 0; i < l->n; i++)
 		process_forget(&l->v[i]);
 	free(l->v);
@@ -169,13 +170,34 @@ int large_add(const struct large *l, const char *images, struct err *e)
 	return r;
 }
 
-bool large_was_advised(const struct large *l)
+static bool is_as_it_was(const struct large_process *p)
 {
-	for (size_t i = 0; i < l->n; i++) {
-		_cleanup_smaps_ struct smaps now = SMAPS_INIT;
+	_cleanup_smaps_ struct smaps now = SMAPS_INIT;
 
-		if (smaps_read(l->v[i].pid, &now) == 0 && !smaps_agree(&l->v[i].smaps, &now))
-			return true;
-	}
-	return false;
+	return smaps_read(p->pid, &now) == 0 && smaps_agree(&p->smaps, &now);
+}
+
+static void *verify(void *arg)
+{
+	struct large *l = arg;
+
+	for (size_t i = 0; i < l->n && !l->advised; i++)
+		l->advised = !is_as_it_was(&l->v[i]);
+	return NULL;
+}
+
+int large_verify(struct large *l, struct err *e)
+{
+	int r = l->n > 0 ? pthread_create(&l->verifier, NULL, verify, l) : 0;
+
+	l->verifying = l->n > 0 && r == 0;
+	return r > 0 ? err_sys(e, r, "thread") : 0;
+}
+
+bool large_was_advised(struct large *l)
+{
+	if (l->verifying)
+		pthread_join(l->verifier, NULL);
+	l->verifying = false;
+	return l->advised;
 }

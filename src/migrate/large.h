@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "mem/smaps.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,8 +16,9 @@
  *
  * Before the freeze their regions are read, with flags. In the freeze it is seen that they are the
  * same still, CRIU is shown what was read, and godwit lists the pages itself. What an application
- * advised about a whole region in that moment (madvise(2)) leaves no trace in the list of regions, is
- * not restored, and is told afterwards: to read the flags again takes 12 ms per GB.
+ * advised about a whole region in that moment (madvise(2)) leaves no trace in the list of regions. The
+ * flags are therefore read again, which takes 12 ms per GB, while the target restores: if they have
+ * changed, what it restores is not what there is.
  */
 
 struct large_process {
@@ -31,6 +33,8 @@ struct large_process {
 struct large {
 	struct large_process *v; /* owned */
 	size_t n;
+	pthread_t verifier;
+	bool verifying, advised;
 };
 
 #define LARGE_INIT ((struct large){0})
@@ -49,8 +53,12 @@ int large_list(struct large *l, struct err *e);
 /* CRIU's images are complete: adds them. */
 int large_add(const struct large *l, const char *images, struct err *e);
 
-/* Has an application advised something about its memory between large_look() and the freeze? While
- * the frozen processes exist, and CRIU is done with them. */
-bool large_was_advised(const struct large *l);
+/* Begins to read the flags again, beside what the caller does next. CRIU is done with the processes, and
+ * they stay frozen. */
+int large_verify(struct large *l, struct err *e);
+
+/* Waits for that. Has an application advised something about its memory between large_look() and the
+ * freeze, or can't it be said? */
+bool large_was_advised(struct large *l);
 
 void large_done(struct large *l);

@@ -68,6 +68,8 @@ struct source {
 	struct dump_options dump_options;
 	struct dump dump;
 	struct large large;
+	bool looks_itself; /* CRIU, at all memory: it is shown nothing that could be out of date */
+	bool advised;	   /* what it was shown was out of date */
 	struct copier copier;
 	struct plan plan; /* of the copy */
 	enum owner owner;
@@ -471,7 +473,7 @@ static int run_dump(void *ctx, struct err *e)
 	if (r < 0)
 		return explain(s, r, e);
 	report_phase(s->report, "freeze", "the container stands still and is dumped");
-	r = large_look(&s->large, s->facts.c.cgroup, e);
+	r = s->looks_itself ? 0 : large_look(&s->large, s->facts.c.cgroup, e);
 	if (r == 0)
 		r = departure_hold(&s->departure, &s->waiter, e);
 	if (r == 0)
@@ -499,6 +501,8 @@ static int run_dump(void *ctx, struct err *e)
 		r = large_list(&s->large, e);
 	if (r == 0)
 		r = dump_complete(&s->dump, &s->waiter, e);
+	if (r == 0)
+		r = large_verify(&s->large, e);
 	return r < 0 ? r : FAULT(source_dumped, e);
 }
 
@@ -547,6 +551,16 @@ static uint64_t phase_ns(const struct msg_phases *m, const char *name)
 	return 0;
 }
 
+/* The flags of memory that CRIU was shown; before the commit. */
+static int confirm_view(struct source *s, struct err *e)
+{
+	s->advised = large_was_advised(&s->large);
+	if (!s->advised)
+		return 0;
+	return err_set(e, ERR_LOCAL, EAGAIN, "an application changed what it advises about its memory "
+					     "(madvise) at the moment of the freeze");
+}
+
 static int run_send(void *ctx, struct err *e)
 {
 	struct source *s = ctx;
@@ -585,7 +599,8 @@ static int run_send(void *ctx, struct err *e)
 		s->target_address_ns = phase_ns(&m.body.phases, "address");
 	s->restored = clock_now();
 	msg_done(&m);
-	return explain(s, r, e);
+	r = explain(s, r, e);
+	return r < 0 ? r : confirm_view(s, e);
 }
 
 /* The target has to let go of the address before it comes back here: it closes when it has. */
@@ -764,9 +779,6 @@ static int run_finish(void *ctx, struct err *e)
 	int r;
 
 	s->wire_bytes = flow_bytes(&s->flow);
-	if (large_was_advised(&s->large))
-		report_note(s->report, "an application changed what it advises about its memory (madvise) "
-				       "at the moment of the freeze: that is not restored");
 	r = dump_finish(&s->dump, e);
 	if (r == 0)
 		r = FAULT(source_deleted, e);
@@ -877,7 +889,9 @@ static void source_done(struct source *s)
 	free(s);
 }
 
-int source_run(const struct source_options *o, struct report *report, struct err *e)
+/* @again: in, CRIU has to look at all memory itself; out, that would help. */
+static int attempt(const struct source_options *o, struct report *report, uint64_t started, bool *again,
+	struct err *e)
 {
 	struct source *s = calloc(1, sizeof(*s));
 	int r;
@@ -887,7 +901,8 @@ int source_run(const struct source_options *o, struct report *report, struct err
 	s->o = o;
 	s->report = report;
 	s->why = e;
-	s->started = clock_now();
+	s->started = started;
+	s->looks_itself = *again;
 	s->dump = DUMP_INIT;
 	s->departure = DEPARTURE_INIT;
 	s->signals.fd = -1;
@@ -900,6 +915,22 @@ int source_run(const struct source_options *o, struct report *report, struct err
 		r = stages_walk(stages, COUNT(stages), s, is_revocable, e);
 	if (r == 0 && !o->dry_run)
 		summarize(s);
+	*again = r < 0 && s->advised;
 	source_done(s);
 	return r;
+}
+
+int source_run(const struct source_options *o, struct report *report, struct err *e)
+{
+	uint64_t started = clock_now();
+	bool again = false;
+	int r = attempt(o, report, started, &again, e);
+
+	if (!again)
+		return r;
+	report_note(report, e->text);
+	report_note(report, "all is undone, and now done once more");
+	*e = ERR_INIT;
+	r = workplace_leave(e);
+	return r < 0 ? r : attempt(o, report, started, &again, e);
 }
