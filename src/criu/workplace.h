@@ -17,6 +17,7 @@
 #define WORKPLACE_CRIU WORKPLACE_DIR "/criu"
 #define WORKPLACE_PROGRAMS WORKPLACE_DIR "/bin" /* found before others: tar_program.c */
 #define WORKPLACE_PRELOAD WORKPLACE_DIR "/preload.so" /* view.h */
+#define WORKPLACE_TRACING WORKPLACE_DIR "/tracing" /* kernel/advice.h */
 
 /* Enters a new mount namespace with an empty workplace, which takes memory as it fills. The process
  * must have one thread only. */

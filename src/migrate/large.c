@@ -6,6 +6,7 @@
 #include "base/warm.h"
 #include "criu/images.h"
 #include "criu/view.h"
+#include "criu/workplace.h"
 #include "kernel/pagemap.h"
 #include "kernel/status.h"
 #include "mem/space.h"
@@ -34,9 +35,12 @@ static void process_forget(struct large_process *p)
 void large_done(struct large *l)
 {
 	large_was_advised(l);
+	if (l->uncounting)
+		pthread_join(l->counter, NULL);
 	for (size_t i = 0; i < l->n; i++)
 		process_forget(&l->v[i]);
 	free(l->v);
+	advice_count_done(&l->count);
 	*l = LARGE_INIT;
 }
 
@@ -51,16 +55,30 @@ static void warm(const struct smaps *s, const struct ranges *spared)
 	memory_warm(bytes < WARM_MAX ? bytes : WARM_MAX);
 }
 
+static bool is_large(const char *status)
+{
+	return status_bytes(status, "\nVmRSS:") + status_bytes(status, "\nVmSwap:") >= PROCESS_MIN;
+}
+
+/* Before any flag is read. Where it can't be counted they are read twice. */
+static void begin_count(struct large *l, const char *cgroup)
+{
+	if (!l->counting)
+		advice_count_start(&l->count, cgroup, WORKPLACE_TRACING);
+	l->counting = true;
+}
+
 /* 1 when there is something to spare. */
-static int look(struct large_process *p, pid_t pid)
+static int look(struct large *l, struct large_process *p, pid_t pid, const char *cgroup)
 {
 	_cleanup_free_ char *status = NULL;
 	int r;
 
 	*p = (struct large_process){.pid = pid};
-	if (status_read(pid, &status) < 0 ||
-		status_bytes(status, "\nVmRSS:") + status_bytes(status, "\nVmSwap:") < PROCESS_MIN ||
-		smaps_read(pid, &p->smaps) < 0)
+	if (status_read(pid, &status) < 0 || !is_large(status))
+		return 0;
+	begin_count(l, cgroup);
+	if (smaps_read(pid, &p->smaps) < 0)
 		return 0;
 	p->locked = status_bytes(status, LOCKED);
 	r = smaps_plain(&p->smaps, REGION_MIN, &p->spared);
@@ -82,7 +100,7 @@ int large_look(struct large *l, const char *cgroup, struct err *e)
 	if (!l->v)
 		r = -ENOMEM;
 	for (size_t i = 0; r >= 0 && i < n; i++) {
-		r = look(&l->v[l->n], pids[i]);
+		r = look(l, &l->v[l->n], pids[i], cgroup);
 		if (r > 0)
 			l->n++;
 		else
@@ -103,9 +121,45 @@ static bool is_unchanged(const struct large_process *p)
 		status_read(p->pid, &status) == 0 && status_bytes(status, LOCKED) == p->locked;
 }
 
+/* 32-bit code isn't counted. */
+static bool is_counted(const struct large_process *p)
+{
+	return p->smaps.n > 0 && p->smaps.regions[p->smaps.n - 1].end > UINT32_MAX;
+}
+
+static bool nobody_has_advised(const struct large *l)
+{
+	uint64_t calls;
+
+	if (advice_count_read(&l->count, &calls) < 0 || calls > 0)
+		return false;
+	for (size_t i = 0; i < l->n; i++)
+		if (!is_counted(&l->v[i]))
+			return false;
+	return true;
+}
+
+static void *stop_counting(void *arg)
+{
+	advice_count_done(arg);
+	return NULL;
+}
+
+/* Every system call on this host takes a little longer as long as it is counted, and the end of that takes longer
+ * than the freeze may. */
+static void finish_count(struct large *l)
+{
+	if (!l->counting)
+		return;
+	l->quiet = nobody_has_advised(l);
+	l->uncounting = pthread_create(&l->counter, NULL, stop_counting, &l->count) == 0;
+}
+
 int large_narrow(struct large *l, struct err *e)
 {
 	int r = 0;
+
+	finish_count(l);
 
 	for (size_t i = l->n; r == 0 && i-- > 0;) {
 		struct large_process *p = &l->v[i];
@@ -188,9 +242,12 @@ static void *verify(void *arg)
 
 int large_verify(struct large *l, struct err *e)
 {
-	int r = l->n > 0 ? pthread_create(&l->verifier, NULL, verify, l) : 0;
+	int r;
 
-	l->verifying = l->n > 0 && r == 0;
+	if (l->n == 0 || l->quiet)
+		return 0;
+	r = pthread_create(&l->verifier, NULL, verify, l);
+	l->verifying = r == 0;
 	return r > 0 ? err_sys(e, r, "thread") : 0;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "kernel/advice.h"
 #include "mem/smaps.h"
 
 #include <pthread.h>
@@ -16,9 +17,9 @@
  *
  * Before the freeze their regions are read, with flags. In the freeze it is seen that they are the
  * same still, CRIU is shown what was read, and godwit lists the pages itself. What an application
- * advised about a whole region in that moment (madvise(2)) leaves no trace in the list of regions. The
- * flags are therefore read again, which takes 12 ms per GB, while the target restores: if they have
- * changed, what it restores is not what there is.
+ * advised about a whole region in that moment (madvise(2)) leaves no trace in the list of regions. Therefore
+ * calls are counted (kernel/advice.h), and if there were any, or it can't be said, the flags are read again,
+ * which takes 12 ms per GB, while the target restores: if they have changed, what it restores is not what there is.
  */
 
 struct large_process {
@@ -33,8 +34,11 @@ struct large_process {
 struct large {
 	struct large_process *v; /* owned */
 	size_t n;
-	pthread_t verifier;
-	bool verifying, advised;
+	struct advice_count count; /* up to the freeze */
+	pthread_t counter, verifier;
+	bool counting, uncounting, verifying;
+	bool quiet;   /* there was no such call */
+	bool advised; /* flags have changed */
 };
 
 #define LARGE_INIT ((struct large){0})
@@ -53,8 +57,8 @@ int large_list(struct large *l, struct err *e);
 /* CRIU's images are complete: adds them. */
 int large_add(const struct large *l, const char *images, struct err *e);
 
-/* Begins to read the flags again, beside what the caller does next. CRIU is done with the processes, and
- * they stay frozen. */
+/* Begins to read the flags again if that is needed, beside what the caller does next. CRIU is done with the
+ * processes, and they stay frozen. */
 int large_verify(struct large *l, struct err *e);
 
 /* Waits for that. Has an application advised something about its memory between large_look() and the
