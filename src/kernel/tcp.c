@@ -21,3 +21,14 @@ double tcp_rate(int fd)
 
 	return tcp_look(fd, &i) && !i.tcpi_delivery_rate_app_limited ? (double)i.tcpi_delivery_rate : 0;
 }
+
+double tcp_rate_after(int fd, double known)
+{
+	struct tcp_info i;
+	double rate;
+
+	if (!tcp_look(fd, &i))
+		return known;
+	rate = (double)i.tcpi_delivery_rate;
+	return !i.tcpi_delivery_rate_app_limited || rate > known ? rate : known;
+}

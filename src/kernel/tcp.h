@@ -11,3 +11,6 @@ bool tcp_look(int fd, struct tcp_info *ret);
 
 /* Bytes per second that it has delivered when there was enough to send; 0: there never was. */
 double tcp_rate(int fd);
+
+/* The same, when it was @known before: if there wasn't enough to send lately, it stays, or has been too low. */
+double tcp_rate_after(int fd, double known);

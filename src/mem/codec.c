@@ -15,11 +15,13 @@
 #define FIRST_PROBE 8	 /* chunks: the link is known a little by then */
 #define WEIGHT 0.125	 /* of a new measurement in its moving average */
 #define MARGIN 0.8	 /* compression costs the other side time as well */
+#define CHEAP 8		 /* times the link's rate: no loss then, whatever the next chunk is like */
 
 struct codec {
 	ZSTD_CCtx *zstd;
 	uint8_t *out;
 	size_t out_cap;
+	double known_rate; /* of the link, or 0 */
 	double link_rate, compress_rate, ratio; /* 0: not measured yet */
 	unsigned since_probe;
 };
@@ -43,8 +45,9 @@ struct codec *codec_new(void)
 
 void codec_expect(struct codec *c, double link_rate)
 {
-	c->link_rate = link_rate;
-	c->since_probe = PROBE_INTERVAL;
+	if (c->known_rate <= 0)
+		c->since_probe = PROBE_INTERVAL;
+	c->known_rate = link_rate;
 }
 
 void codec_free(struct codec *c)
@@ -68,13 +71,20 @@ bool codec_pays(double link_rate, double compress_rate, double ratio)
 	return 1 / compress_rate + ratio / link_rate < MARGIN / link_rate;
 }
 
+bool codec_is_cheap(double link_rate, double compress_rate)
+{
+	return link_rate > 0 && compress_rate > CHEAP * link_rate;
+}
+
 static bool try_zstd(struct codec *c)
 {
+	double link = c->known_rate > 0 ? c->known_rate : c->link_rate;
+
 	if (++c->since_probe >= PROBE_INTERVAL) {
 		c->since_probe = 0;
 		return true;
 	}
-	return codec_pays(c->link_rate, c->compress_rate, c->ratio);
+	return codec_is_cheap(link, c->compress_rate) || codec_pays(link, c->compress_rate, c->ratio);
 }
 
 enum codec_encoding codec_encode(

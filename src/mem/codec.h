@@ -23,7 +23,8 @@ struct codec;
 
 /* NULL when there is no memory. */
 struct codec *codec_new(void);
-/* What is known of the link beforehand, in bytes per second: compressing is tried at once. */
+/* What is known of the link, in bytes per second: stands instead of what codec_sent() measures, and when it is
+ * said for the first time compressing is tried at once. */
 void codec_expect(struct codec *c, double link_rate);
 void codec_free(struct codec *c);
 
@@ -34,12 +35,16 @@ void codec_free(struct codec *c);
 enum codec_encoding codec_encode(
 	struct codec *c, const void *src, size_t len, const void **ret_data, size_t *ret_len);
 
-/* Tells how long sending @len bytes took: the link's part of the decision. */
+/* Tells how long sending @len bytes took: the link's part of the decision. It is too good a word for a link as long
+ * as there is room in sockets. */
 void codec_sent(struct codec *c, size_t len, uint64_t ns);
 
 /* The decision: bytes per second of the link and of the compressor, and compressed size / size.
  * What isn't measured yet (0) doesn't pay. */
 bool codec_pays(double link_rate, double compress_rate, double ratio);
+
+/* Next to the link's time compressing takes next to none: worth a try whatever the last chunks were like. */
+bool codec_is_cheap(double link_rate, double compress_rate);
 
 /* Decodes into exactly @size bytes of @dst; -EBADMSG when @src isn't just that. */
 int codec_decode(enum codec_encoding encoding, const void *src, size_t len, void *dst, size_t size);

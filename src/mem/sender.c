@@ -35,6 +35,7 @@ struct stream {
 	uint8_t *chunk;
 	const struct job *at; /* the last job done, under the lock */
 	uint64_t pages, bytes;
+	double link_rate; /* as known, or 0 */
 };
 
 struct sender {
@@ -95,12 +96,36 @@ static void count(struct sender *s, uint32_t pages, bool zero, size_t out)
 	pthread_mutex_unlock(&s->lock);
 }
 
+/* This stream's part of a limit is as good as a link. */
+static double rate_of(struct stream *t)
+{
+	struct sender *s = t->sender;
+	double limit;
+
+	if (t->sink.link_rate)
+		t->link_rate = t->sink.link_rate(t->sink.ctx, t->link_rate);
+	pthread_mutex_lock(&s->lock);
+	limit = (double)s->rate.bytes_per_second / (double)s->n_streams;
+	pthread_mutex_unlock(&s->lock);
+	return limit > 0 && (t->link_rate <= 0 || limit < t->link_rate) ? limit : t->link_rate;
+}
+
+static enum codec_encoding encode(
+	struct stream *t, const void *src, size_t n, const void **ret_data, size_t *ret_len)
+{
+	double rate = rate_of(t);
+
+	if (rate > 0)
+		codec_expect(t->codec, rate);
+	return codec_encode(t->codec, src, n, ret_data, ret_len);
+}
+
 static int send_data(struct stream *t, uint32_t vpid, uint64_t addr, uint32_t n, const void *src,
 	struct err *e)
 {
 	const void *data;
 	size_t len;
-	enum codec_encoding how = codec_encode(t->codec, src, PAGES_TO_BYTES(n), &data, &len);
+	enum codec_encoding how = encode(t, src, PAGES_TO_BYTES(n), &data, &len);
 	uint64_t start = clock_now();
 	int r = t->sink.pages(t->sink.ctx, vpid, addr, n, how, data, len, e);
 

@@ -31,6 +31,8 @@ struct page_sink {
 	int (*mark)(void *ctx, struct err *e);
 	/* After the last page: the stream ends here. */
 	int (*end)(void *ctx, uint64_t pages, uint64_t bytes, struct err *e);
+	/* Bytes a second of the link as they are known now, when @known were before; 0: not known. May be NULL. */
+	double (*link_rate)(void *ctx, double known);
 };
 
 struct sender_stats {

@@ -5,6 +5,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/thread.h"
+#include "kernel/tcp.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -64,6 +65,13 @@ static int sink_end(void *ctx, uint64_t pages, uint64_t bytes, struct err *e)
 	return channel_send(ctx, MSG_BULK_END, &m, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 }
 
+static double sink_rate(void *ctx, double known)
+{
+	struct channel *c = ctx;
+
+	return tcp_rate_after(transport_fd(c->transport), known);
+}
+
 struct page_sink bulk_sink(struct channel *c)
 {
 	return (struct page_sink){
@@ -74,6 +82,7 @@ struct page_sink bulk_sink(struct channel *c)
 		.cut = sink_cut,
 		.mark = sink_mark,
 		.end = sink_end,
+		.link_rate = sink_rate,
 	};
 }
 
@@ -168,12 +177,24 @@ int receiver_serve(struct channel *c, struct channel *worker, struct keeper_line
 struct answerer {
 	struct channel channel; /* owned; the thread's alone */
 	const struct space *space;
+	struct codec *codec; /* NULL where compressing isn't worth a thought */
 	pthread_t thread;
 	int stop, event;      /* owned eventfds */
 	pthread_mutex_t lock; /* of the error */
 	struct err error;
 	uint8_t room[PAGES_TO_BYTES(WIRE_PAGES_MAX)];
 };
+
+static int send_answer(struct answerer *a, const struct msg_fault *f, struct err *e)
+{
+	size_t len = PAGES_TO_BYTES(f->pages);
+	enum codec_encoding how = CODEC_RAW;
+	const void *data = a->room;
+
+	if (a->codec)
+		how = codec_encode(a->codec, a->room, len, &data, &len);
+	return sink_pages(&a->channel, f->vpid, f->addr, f->pages, how, data, len, e);
+}
 
 static int answer(struct answerer *a, const struct msg *m, struct err *e)
 {
@@ -196,8 +217,7 @@ static int answer(struct answerer *a, const struct msg *m, struct err *e)
 			(unsigned long long)f->addr, f->vpid);
 	if (codec_run(a->room, f->pages, &zero) == f->pages && zero)
 		return sink_zeros(&a->channel, f->vpid, f->addr, f->pages, e);
-	return sink_pages(&a->channel, f->vpid, f->addr, f->pages, CODEC_RAW, a->room,
-		PAGES_TO_BYTES(f->pages), e);
+	return send_answer(a, f, e);
 }
 
 static int answer_one(struct answerer *a, struct err *e)
@@ -236,12 +256,13 @@ static void answerer_done(struct answerer *a)
 {
 	fd_close(&a->stop);
 	fd_close(&a->event);
+	codec_free(a->codec);
 	channel_done(&a->channel);
 	pthread_mutex_destroy(&a->lock);
 	free(a);
 }
 
-int answerer_start(struct channel *c, const struct space *space, struct answerer **ret,
+int answerer_start(struct channel *c, const struct space *space, double link_rate, struct answerer **ret,
 	struct err *e)
 {
 	struct answerer *a = calloc(1, sizeof(*a));
@@ -253,6 +274,8 @@ int answerer_start(struct channel *c, const struct space *space, struct answerer
 	}
 	a->channel = *c;
 	a->space = space;
+	if (link_rate > 0 && (a->codec = codec_new()))
+		codec_expect(a->codec, link_rate);
 	a->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	a->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	pthread_mutex_init(&a->lock, NULL);

@@ -26,8 +26,9 @@ int receiver_serve(struct channel *c, struct channel *worker, struct keeper_line
 
 struct answerer;
 
-/* Takes over @c, also on failure. @space must outlive it. */
-int answerer_start(struct channel *c, const struct space *space, struct answerer **ret,
+/* Takes over @c, also on failure. @space must outlive it. @link_rate: as for codec_expect(), or 0: pages go as
+ * they are. */
+int answerer_start(struct channel *c, const struct space *space, double link_rate, struct answerer **ret,
 	struct err *e);
 
 /* Readable when it has failed. */

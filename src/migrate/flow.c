@@ -43,7 +43,7 @@ int flow_start_answerer(struct flow *f, const struct space *space, struct err *e
 	struct channel c = f->urgent;
 
 	f->urgent = (struct channel){0};
-	return answerer_start(&c, space, &f->answerer, e);
+	return answerer_start(&c, space, flow_link_rate(f), &f->answerer, e);
 }
 
 static int on_sender(void *ctx, struct err *e)

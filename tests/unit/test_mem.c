@@ -27,6 +27,9 @@ static void compression_pays_on_slow_links_only(void **state)
 	assert_true(codec_pays(10e6, 400e6, 0.4));
 	assert_false(codec_pays(2000e6, 400e6, 0.4));
 	assert_false(codec_pays(10e6, 400e6, 1.0));
+	assert_true(codec_is_cheap(10e6, 400e6));
+	assert_false(codec_is_cheap(200e6, 400e6));
+	assert_false(codec_is_cheap(0, 400e6));
 }
 
 static void pages_survive_the_codec(void **state)

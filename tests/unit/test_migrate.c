@@ -633,7 +633,7 @@ static void faults_are_answered_with_the_page(void **state)
 	memset(page + PAGE_BYTES, 0, PAGE_BYTES);
 	assert_int_equal(space_open(&space, &self, 1, &e), 0);
 	connect_ends(&p, CHANNEL_URGENT);
-	assert_int_equal(answerer_start(&p.source, &space, &a, &e), 0);
+	assert_int_equal(answerer_start(&p.source, &space, 0, &a, &e), 0);
 	struct msg_fault f = {.vpid = (uint32_t)self, .pages = 1, .addr = (uintptr_t)page};
 	assert_int_equal(channel_send(&p.target, MSG_FAULT, &f, SOON, &e), 0);
 	assert_int_equal(channel_expect(&p.target, MSG_PAGES, &m, SOON, &e), 0);
