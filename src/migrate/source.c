@@ -59,6 +59,7 @@ struct source {
 	struct identity identity;
 	struct peers peers;
 	struct flow flow;
+	struct warmth warmth;
 	uint8_t id[MSG_ID_LEN], token[MSG_ID_LEN];
 
 	struct waiter waiter;
@@ -406,7 +407,7 @@ static int get_ready(void *ctx, struct err *e)
 {
 	struct source *s = ctx;
 
-	return warm_up(&s->flow.control, eager_total(&s->facts.eager), &s->waiter, e);
+	return warm_up(&s->flow.control, eager_total(&s->facts.eager), &s->warmth, &s->waiter, e);
 }
 
 static int copy_rounds(struct source *s, struct err *e)

@@ -17,6 +17,11 @@
 /* Over such a link a round trip takes longer than what else there is in a freeze. False if that can't be told. */
 bool warm_is_long(const struct channel *c);
 
+/* What is known of a connection's window. */
+struct warmth {
+	uint32_t most; /* segments: more than that the link, or the peer, didn't let it have; 0: not known */
+};
+
 /* Until @bytes can be under way at once, as far as the link lets them; two seconds at most. Does nothing where
  * that takes no time, and over what is no TCP connection of ours. */
-int warm_up(struct channel *c, uint64_t bytes, struct waiter *w, struct err *e);
+int warm_up(struct channel *c, uint64_t bytes, struct warmth *known, struct waiter *w, struct err *e);
