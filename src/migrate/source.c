@@ -6,6 +6,9 @@
  * is about to leave: from then on the target may run it at any moment, and the answer is UNKNOWN
  * until RUNNING makes it THERE, or an ABORT, by which the target says that it doesn't and won't,
  * makes it HERE again. Only an owner thaws.
+ *
+ * COMMIT leaves when the target has restored the container; over a long link right behind the images, since
+ * to wait for that word would cost a round trip in which the container stands still.
  */
 #include "migrate/source.h"
 
@@ -73,6 +76,7 @@ struct source {
 	bool advised;	   /* what it was shown was out of date */
 	struct copier copier;
 	struct plan plan; /* of the copy */
+	bool commits_early;
 	enum owner owner;
 	struct resume resume;
 	bool drained_there; /* and nobody there says so again */
@@ -466,6 +470,12 @@ static void undo_copy(void *ctx)
 
 /* --- freeze and dump -------------------------------------------------------------------------- */
 
+/* It runs before all of its memory is there. */
+static bool is_lazy(const struct source *s)
+{
+	return s->o->mode == MODE_POST || s->o->mode == MODE_HYBRID;
+}
+
 static int run_dump(void *ctx, struct err *e)
 {
 	struct source *s = ctx;
@@ -480,7 +490,7 @@ static int run_dump(void *ctx, struct err *e)
 	if (r == 0)
 		r = FAULT(source_held, e);
 	/* Unless all of the bulk is waited for anyway. */
-	if (s->o->mode == MODE_POST || s->o->mode == MODE_HYBRID)
+	if (is_lazy(s))
 		flow_leave_room(&s->flow, s->o->bandwidth);
 	if (r == 0)
 		r = dump_freeze(&s->dump, e);
@@ -562,10 +572,21 @@ static int confirm_view(struct source *s, struct err *e)
 					     "(madvise) at the moment of the freeze");
 }
 
+static int wait_restored(struct source *s, struct err *e)
+{
+	struct msg m = MSG_INIT;
+	int r = wait_message(s, MSG_RESTORED, &m, e);
+
+	s->restored = clock_now();
+	if (r == 0)
+		s->target_address_ns = phase_ns(&m.body.phases, "address");
+	msg_done(&m);
+	return r < 0 ? r : FAULT(source_restored, e);
+}
+
 static int run_send(void *ctx, struct err *e)
 {
 	struct source *s = ctx;
-	struct msg m = MSG_INIT;
 	int r;
 
 	report_phase(s->report, "send", "images and memory go over, the target restores");
@@ -592,14 +613,10 @@ static int run_send(void *ctx, struct err *e)
 		r = departure_forward(&s->departure, &s->waiter, &s->flow.control, e);
 	if (r == 0)
 		r = push_all(s, e);
-	if (r == 0)
-		r = wait_message(s, MSG_RESTORED, &m, e);
-	if (r == 0)
-		r = FAULT(source_restored, e);
-	if (r == 0)
-		s->target_address_ns = phase_ns(&m.body.phases, "address");
-	s->restored = clock_now();
-	msg_done(&m);
+	/* All of the memory may take long to come, and the container would be in doubt as long. */
+	s->commits_early = is_lazy(s) && warm_is_long(&s->flow.control);
+	if (r == 0 && !s->commits_early)
+		r = wait_restored(s, e);
 	r = explain(s, r, e);
 	return r < 0 ? r : confirm_view(s, e);
 }
@@ -665,6 +682,8 @@ static int run_commit(void *ctx, struct err *e)
 	r = send_control(s, MSG_COMMIT, NULL, e);
 	if (r == 0)
 		r = FAULT(source_commit_sent, e);
+	if (r == 0 && s->commits_early)
+		r = wait_restored(s, e);
 	if (r == 0)
 		r = wait_message(s, MSG_RUNNING, &m, e);
 	s->running = clock_now();

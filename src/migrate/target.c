@@ -70,6 +70,8 @@ struct target {
 	struct cgroup_warmer warmer;
 	struct memory_in memory;
 	int container_pidfd; /* owned */
+	bool may_commit; /* COMMIT may come now */
+	bool committed;	 /* it has come, by the source's word */
 	bool owner;
 	bool over; /* the source knows that nothing is needed any more */
 	uint64_t images_from, images_to, address_ns;
@@ -121,7 +123,7 @@ static int take_message(struct target *t, struct msg *ret, struct err *e)
 	return r;
 }
 
-/* The source has nothing else to say now but that it gives up. */
+/* The source has nothing else to say now but that it gives up, or commits before the restore is done. */
 static int on_control(void *ctx, struct err *e)
 {
 	struct target *t = ctx;
@@ -130,6 +132,10 @@ static int on_control(void *ctx, struct err *e)
 
 	if (r < 0 || m.type == MSG_NONE)
 		return r;
+	if (m.type == MSG_COMMIT && t->may_commit && !t->committed) {
+		t->committed = true;
+		return 0;
+	}
 	r = err_set(e, ERR_PEER, EPROTO, "%s out of order", msg_name(m.type));
 	msg_done(&m);
 	return r;
@@ -590,6 +596,7 @@ static int run_receive(void *ctx, struct err *e)
 	t->images_to = clock_now();
 	if (r == 0)
 		r = FAULT(target_images_came, e);
+	t->may_commit = true;
 	if (r == 0)
 		r = memory_in_wait_cuts(&t->memory, e);
 	if (r == 0)
@@ -677,8 +684,9 @@ static int run_commit(void *ctx, struct err *e)
 {
 	struct target *t = ctx;
 	struct waiter alone = WAITER_INIT;
-	int r = expect_message(t, MSG_COMMIT, deadline_in_ms(CHANNEL_SILENCE_MS), e);
+	int r = t->committed ? 0 : expect_message(t, MSG_COMMIT, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 
+	t->may_commit = false;
 	t->journal.pid = keeper_pid(t->memory.keeper);
 	if (r == 0)
 		r = FAULT(target_commit_came, e);
