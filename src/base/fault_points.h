@@ -13,8 +13,8 @@
  *   silent  nothing passes between them, and nobody is told
  *   runc, criu, keeper, guard, other   that process is killed; the other side's
  *
- * Other threads don't stand still at the points page_sent, page_came and fault_came: what would be at work
- * when another process is killed there isn't known.
+ * Other threads don't stand still at the points page_sent, page_came and fault_came, nor does CRIU after
+ * journal_frozen and cut, where it dumps: what would be at work when it is killed there isn't known.
  *
  * After the commit the target's keeper is what has the container's memory, and may not be killed
  * (docs/CORRECTNESS.md, "If the descriptors were closed").
@@ -52,8 +52,8 @@ FAULT_POINT(source_copied, FAILS LINK CRIU "other ")
 
 FAULT_POINT(source_held, FAILS LINK CRIU "other ")
 FAULT_POINT(source_frozen, FAILS LINK CRIU "other ")
-FAULT_POINT(source_journal_frozen, FAILS LINK CRIU "other ")
-FAULT_POINT(source_cut, FAILS LINK CRIU "other ")
+FAULT_POINT(source_journal_frozen, FAILS LINK "runc guard other ")
+FAULT_POINT(source_cut, FAILS LINK "runc guard other ")
 FAULT_POINT(source_dumped, FAILS LINK CRIU "other ")
 FAULT_POINT(source_released, FAILS LINK CRIU "other ")
 FAULT_POINT(source_image_sent, FAILS LINK CRIU "other ")

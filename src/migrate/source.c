@@ -783,14 +783,21 @@ static void part_late(struct source *s)
 {
 	struct err e = ERR_INIT;
 	struct msg m = MSG_INIT;
-	int r = s->flow.connected ? send_control(s, MSG_BYE, NULL, &e) : -ENOTCONN;
+	char text[ERR_TEXT_MAX + 128];
+	int r = s->flow.connected ? 0 : err_set(&e, ERR_PEER, ENOTCONN, "no link");
 
+	/* Of the processes that are gone by now a late question can't be answered, and needn't. */
+	flow_unwatch(&s->flow, &s->waiter);
+	if (r == 0)
+		r = send_control(s, MSG_BYE, NULL, &e);
 	if (r == 0)
 		r = wait_message(s, MSG_BYE, &m, &e);
 	msg_done(&m);
-	if (r < 0)
-		report_note(s->report, "the target has everything, but could not be told good-bye: its "
-				       "'godwit status' will still show it");
+	if (r == 0)
+		return;
+	snprintf(text, sizeof(text), "the target has everything, but could not be told good-bye (%s): its "
+				     "'godwit status' will still show it", e.text);
+	report_note(s->report, text);
 }
 
 static int run_finish(void *ctx, struct err *e)
