@@ -59,10 +59,6 @@ int workplace_enter(struct err *e)
 	/* What is mounted on the host from now on is seen here; what is mounted here isn't there. */
 	if (mount(NULL, "/", NULL, MS_SLAVE | MS_REC, NULL) < 0)
 		return err_sys(e, errno, "detaching the mount namespace");
-	/* One that has been read before may still tell of a mapping with which rights the file was open that
-	 * was mapped there then (map_files; the kernel keeps such a name as long as something is mapped). */
-	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
-		return err_sys(e, errno, "new /proc");
 	if (mount("godwit", WORKPLACE_DIR, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0700,size=75%") < 0)
 		return err_sys(e, errno, "tmpfs at %s", WORKPLACE_DIR);
 	if (mkdir(WORKPLACE_IMAGES, 0700) < 0 || mkdir(WORKPLACE_CRIU, 0700) < 0 ||
@@ -72,6 +68,13 @@ int workplace_enter(struct err *e)
 	if (r == 0)
 		r = file_write_program(WORKPLACE_PRELOAD, preload_program_start, preload_program_end);
 	return r < 0 ? err_sys(e, -r, "programs in %s", WORKPLACE_DIR) : 0;
+}
+
+int workplace_new_proc(struct err *e)
+{
+	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+		return err_sys(e, errno, "new /proc");
+	return 0;
 }
 
 int workplace_hide_tmp(struct err *e)

@@ -27,6 +27,11 @@ int workplace_enter(struct err *e);
  * have one thread only. */
 int workplace_leave(struct err *e);
 
+/* Hides the host's /proc behind a new one, for a dump. One that has been read before may still tell of a mapping with
+ * which rights the file was open that was mapped there then (map_files: the kernel keeps such a name as long as
+ * something is mapped there). */
+int workplace_new_proc(struct err *e);
+
 /* Hides the host's /tmp behind an empty one: a CRIU that is killed leaves directories there. Not for
  * a container that needs something in /tmp. */
 int workplace_hide_tmp(struct err *e);

@@ -36,9 +36,11 @@
 
 int dump_prepare(struct dump *d, const struct container *c, const char *annotation, struct err *e)
 {
-	int r = hooks_open(&d->hooks, WORKPLACE_DIR, e);
+	int r = workplace_new_proc(e);
 
 	d->container = c;
+	if (r == 0)
+		r = hooks_open(&d->hooks, WORKPLACE_DIR, e);
 	return r < 0 ? r : workplace_criu_options(annotation, OPTIONS, e);
 }
 
