@@ -22,7 +22,8 @@ struct source_options {
 
 /*
  * Migrates a container away from this host. Until the commit a failure, a lost link, SIGINT or
- * SIGTERM end with the container running here. The caller has one thread and has blocked those
+ * SIGTERM end with the container running here. What CRIU was shown of its memory may turn out to have been out
+ * of date: then all is undone, and done once more without that. The caller has one thread and has blocked those
  * signals.
  */
 int source_run(const struct source_options *o, struct report *report, struct err *e);
