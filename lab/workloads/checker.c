@@ -51,6 +51,7 @@
 #define OPERATIONS_PER_PASS 20
 #define CALM_PASSES 4 /* of a large arena, all but one */
 #define JOINED_TRIES 200
+#define WHOLE_TRIES 50 /* then it is moved as it is: without a tracker the kernel can */
 #define FREED (1u << 31) /* of a version: or zero, as MADV_FREE may have it */
 #define FILE_OWNER 0xffffu
 #define FILE_PATH "/run/checker.file"
@@ -437,17 +438,50 @@ static void do_free(struct arena *a)
 	write_page(a, r, first);
 }
 
-/* A region that was unmapped in part and mapped again is in two for a moment if a tracker looked just
- * then, and the kernel doesn't move two at once (docs/CORRECTNESS.md). */
+/* The line of a region in /proc/self/maps: does [p, p + len) begin in it, and end there, too? */
+static bool line_has(const char *line, uintptr_t p, size_t len, bool *ret_whole)
+{
+	unsigned long start, end;
+
+	if (sscanf(line, "%lx-%lx ", &start, &end) != 2 || p < start || p >= end)
+		return false;
+	*ret_whole = p + len <= end;
+	return true;
+}
+
+/* Is that in one region of the kernel's? By read(2), which ends with a line there, and nothing that would map
+ * memory. */
+static bool is_whole(const uint8_t *p, size_t len)
+{
+	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	bool whole = false, found = false;
+	char text[PAGE + 1];
+	ssize_t n;
+
+	while (!found && (n = read(fd, text, PAGE)) > 0) {
+		text[n] = '\0';
+		for (char *line = text; !found && line; line = strchr(line, '\n')) {
+			line += *line == '\n';
+			found = line_has(line, (uintptr_t)p, len, &whole);
+		}
+	}
+	close(fd);
+	return whole;
+}
+
+/* A region that was unmapped in part and mapped again is in two for a moment if a tracker looked just then. The
+ * kernel doesn't move both at once, and from Linux 6.17 on says so when it has moved the first one already
+ * (docs/CORRECTNESS.md). */
 static uint8_t *remap(uint8_t *p, size_t old_len, size_t len, int flags, uint8_t *to)
 {
-	uint8_t *now;
+	uint8_t *now = MAP_FAILED;
 
-	for (unsigned i = 0; i < JOINED_TRIES; i++) {
+	for (unsigned i = 0; i < JOINED_TRIES; i++, nap(10000)) {
+		if (i < WHOLE_TRIES && !is_whole(p, old_len))
+			continue;
 		now = mremap(p, old_len, len, flags, to);
 		if (now != MAP_FAILED || errno != EFAULT)
 			break;
-		nap(10000);
 	}
 	return now;
 }
