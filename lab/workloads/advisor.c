@@ -5,10 +5,11 @@
  * it. It has MB more, for godwit to take it for a large process. /run/status: "ok N" for N pairs of children, or
  * "WRONG N" when it wasn't as advised.
  */
+#include "status.h"
+
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,17 +21,6 @@
 #define REGION (32 * MB) /* large to godwit, and quickly forked: only one page of it is written */
 #define CHANGES 100
 #define ADVICE_NS 50000
-
-static void status(const char *text, unsigned long n)
-{
-	FILE *f = fopen("/run/status.new", "w");
-
-	if (!f)
-		exit(3);
-	fprintf(f, "%s %lu\n", text, n);
-	fclose(f);
-	rename("/run/status.new", "/run/status");
-}
 
 /* By the kernel, which says EFAULT where a read would be a signal. */
 static bool is_there(const uint8_t *p)
@@ -96,8 +86,8 @@ int main(int argc, char **argv)
 	mprotect(rest, len, PROT_READ);
 	*p = 1;
 	while (turn(p, MADV_DONTFORK) && turn(p, MADV_DOFORK))
-		status("ok", ++n);
-	status("WRONG", n);
+		status("ok %lu", ++n);
+	status("WRONG %lu", n);
 	for (;;)
 		pause();
 }

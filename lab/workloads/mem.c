@@ -8,10 +8,10 @@
  * of so many MB, as a game server does. -b: a datagram a turn, see beat.h.
  */
 #include "beat.h"
+#include "status.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -31,17 +31,6 @@ static uint64_t now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-static void status(const char *text, unsigned long a, unsigned long b)
-{
-	FILE *f = fopen("/run/status.new", "w");
-
-	if (!f)
-		exit(3);
-	fprintf(f, "%s %lu %lu\n", text, a, b);
-	fclose(f);
-	rename("/run/status.new", "/run/status");
 }
 
 /* A page's content follows from its number and how often it was written. */
@@ -65,7 +54,7 @@ static void verify(const uint64_t *page, uint64_t number, uint64_t version)
 	fill(want, number, version);
 	if (memcmp(want, page, PAGE) == 0)
 		return;
-	status("WRONG page", number, page[0]);
+	status("WRONG page %lu %lu", number, page[0]);
 	exit(1);
 }
 
@@ -123,7 +112,7 @@ static void run(struct mem *m, struct beat *beat, uint64_t turn_ns)
 			beat_send(beat);
 		t = now();
 		if (t - shown > STATUS_NS) {
-			status("ok", m->passes, turns);
+			status("ok %lu %lu", m->passes, turns);
 			shown = t;
 		}
 		next += turn_ns;

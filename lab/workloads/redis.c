@@ -6,6 +6,7 @@
  * or "WRONG ..." when redis forgot.
  */
 #include "beat.h"
+#include "status.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -19,17 +20,6 @@
 #define TURN_NS 1000000
 #define START_TRIES 500
 #define ANSWER_MS 60000
-
-static void status(const char *text, long n)
-{
-	FILE *f = fopen("/run/status.new", "w");
-
-	if (!f)
-		exit(3);
-	fprintf(f, "%s %ld\n", text, n);
-	fclose(f);
-	rename("/run/status.new", "/run/status");
-}
 
 static void start(char *const argv[])
 {
@@ -89,12 +79,12 @@ int main(int argc, char **argv)
 		long got = count_up(fd);
 
 		if (got != n) {
-			status("WRONG count", got);
+			status("WRONG count %ld", got);
 			return 1;
 		}
 		beat_send(&beat);
 		if (n % 100 == 0)
-			status("ok", n);
+			status("ok %ld", n);
 		nanosleep(&(struct timespec){.tv_nsec = TURN_NS}, NULL);
 	}
 }

@@ -63,19 +63,17 @@ static int child_main(const char *tracing)
 
 static void calls_of_a_cgroup_are_counted(void **state)
 {
-	char dir[] = "/tmp/godwit-unit-XXXXXX", tracing[64];
+	char *dir = scratch_make(), tracing[64];
 	int status = 0;
 	pid_t child;
 
 	(void)state;
-	assert_non_null(mkdtemp(dir));
 	snprintf(tracing, sizeof(tracing), "%s/tracing", dir);
 	child = fork();
 	if (child == 0)
 		_exit(child_main(tracing));
 	assert_int_equal(waitpid(child, &status, 0), child);
-	rmdir(tracing);
-	rmdir(dir);
+	scratch_remove(dir);
 	assert_true(WIFEXITED(status));
 	if (WEXITSTATUS(status) == CAN_NOT)
 		skip();
