@@ -70,8 +70,7 @@ struct target {
 	struct cgroup_warmer warmer;
 	struct memory_in memory;
 	int container_pidfd; /* owned */
-	bool may_commit; /* COMMIT may come now */
-	bool committed;	 /* it has come, by the source's word */
+	bool committed; /* COMMIT has come */
 	bool owner;
 	bool over; /* the source knows that nothing is needed any more */
 	uint64_t images_from, images_to, address_ns;
@@ -132,7 +131,7 @@ static int on_control(void *ctx, struct err *e)
 
 	if (r < 0 || m.type == MSG_NONE)
 		return r;
-	if (m.type == MSG_COMMIT && t->may_commit && !t->committed) {
+	if (m.type == MSG_COMMIT && t->images_to != 0 && !t->committed) {
 		t->committed = true;
 		return 0;
 	}
@@ -596,7 +595,6 @@ static int run_receive(void *ctx, struct err *e)
 	t->images_to = clock_now();
 	if (r == 0)
 		r = FAULT(target_images_came, e);
-	t->may_commit = true;
 	if (r == 0)
 		r = memory_in_wait_cuts(&t->memory, e);
 	if (r == 0)
@@ -686,7 +684,7 @@ static int run_commit(void *ctx, struct err *e)
 	struct waiter alone = WAITER_INIT;
 	int r = t->committed ? 0 : expect_message(t, MSG_COMMIT, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 
-	t->may_commit = false;
+	t->committed = true;
 	t->journal.pid = keeper_pid(t->memory.keeper);
 	if (r == 0)
 		r = FAULT(target_commit_came, e);
