@@ -16,6 +16,9 @@
 
 uint64_t clock_now(void);
 
+/* Processor time that this thread has used. */
+uint64_t clock_thread(void);
+
 /* CLOCK_REALTIME in nanoseconds, for reports and file names only: it may step. */
 uint64_t clock_wall(void);
 

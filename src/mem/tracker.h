@@ -62,7 +62,7 @@ int tracker_scan(struct tracker *t, const pid_t *pids, size_t n, bool last, stru
 	struct err *e);
 
 /* Between scans: registers what has come up next to a region that is registered already. Until then the kernel
- * has them apart, and mremap(2) of both fails. The next scan reports all of it. */
+ * has them apart, and mremap(2) of both fails. The next scan reports all of it. A scan ends with that, too. */
 void tracker_join(struct tracker *t);
 
 void tracker_scan_done(struct tracker_scan *s);

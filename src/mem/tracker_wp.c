@@ -10,6 +10,8 @@
 
 #include <errno.h>
 
+#define JOIN_TRIES 4 /* each takes as long as reading a process's maps */
+
 static int probe(void)
 {
 	_cleanup_close_ int uffd = inject_probe();
@@ -71,9 +73,74 @@ static int begin_region(struct seen *s, const struct region *g, uint64_t limit, 
 	return r < 0 ? r : pagemap_populated(s->process.pagemap, g->start, limit, ret);
 }
 
+/* Not up to [vsyscall], which is in the kernel's half. */
 static uint64_t limit_of(const struct region *g, size_t i, size_t n)
 {
-	return i + 1 < n ? g[1].start : g->end;
+	return i + 1 < n && g[1].start <= INT64_MAX ? g[1].start : g->end;
+}
+
+/* Their pages count as written like those of any region that was not registered at the last scan. */
+static int scan_joined(struct seen *s, struct ranges *ret)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < s->joined.n; i++)
+		r = pagemap_populated(s->process.pagemap, s->joined.v[i].start, s->joined.v[i].end, ret);
+	ranges_done(&s->joined);
+	return r;
+}
+
+/* Would the kernel have made one of them if both or none were registered? */
+static bool belong_together(const struct region *a, const struct region *b)
+{
+	return a->end == b->start && can_be_tracked(a) && can_be_tracked(b) && a->readable == b->readable &&
+		a->writable == b->writable && a->executable == b->executable;
+}
+
+static bool is_apart(const struct region *v, size_t i, size_t n)
+{
+	return (i > 0 && belong_together(&v[i - 1], &v[i])) || (i + 1 < n && belong_together(&v[i], &v[i + 1]));
+}
+
+/* Registers what is not; @apart: only what is apart. What can't be stays as it is. Returns how many were. */
+static int register_some(struct seen *s, const struct region *v, size_t n, bool apart)
+{
+	int done = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		uint64_t limit = limit_of(&v[i], i, n);
+		int r;
+
+		if (!(apart ? is_apart(v, i, n) : can_be_tracked(&v[i])) ||
+			pagemap_is_registered(s->process.pagemap, v[i].start))
+			continue;
+		/* First: once it is registered the next scan takes it for one that was. */
+		r = ranges_add(&s->joined, v[i].start, limit);
+		if (r < 0)
+			return r;
+		if (begin_tracking(s, &v[i], &limit) == 0)
+			done++;
+	}
+	return done;
+}
+
+static int join_once(struct seen *s)
+{
+	_cleanup_free_ struct region *v = NULL;
+	size_t n = 0;
+	int r = maps_read(s->process.pid, &v, &n);
+
+	return r < 0 ? r : register_some(s, v, n, true);
+}
+
+/* Registering what has changed since it was read may have cut a region in two. */
+static int join(struct seen *s)
+{
+	int r = s->uffd < 0 ? 0 : 1;
+
+	for (unsigned i = 0; r > 0 && i < JOIN_TRIES; i++)
+		r = join_once(s);
+	return r < 0 ? r : 0;
 }
 
 /*
@@ -92,28 +159,16 @@ static int scan_region(struct seen *s, size_t i, struct ranges *ret)
 	return r == -EPERM ? begin_region(s, g, limit, ret) : r;
 }
 
-/* All of it, once; -ESTALE as above. What was reported before that stays reported: it is marked. */
-static int scan_regions(struct seen *s, struct ranges *ret)
+/* All of it, once; -ESTALE as above. What was reported before that stays reported: it is marked. While they run what
+ * is new is registered before anything is scanned: the longer ago it was read, the more has changed since. */
+static int scan_regions(struct seen *s, bool last, struct ranges *ret)
 {
-	for (size_t i = 0; i < s->process.n_regions; i++) {
-		const struct region *g = &s->process.regions[i];
-		int r = can_be_tracked(g) ? scan_region(s, i, ret) : 0;
+	const struct process *p = &s->process;
+	int r = last ? 0 : register_some(s, p->regions, p->n_regions, false);
 
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* Their pages count as written like those of any region that was not registered at the last scan. */
-static int scan_joined(struct seen *s, struct ranges *ret)
-{
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < s->joined.n; i++)
-		r = pagemap_populated(s->process.pagemap, s->joined.v[i].start, s->joined.v[i].end, ret);
-	ranges_done(&s->joined);
-	return r;
+	for (size_t i = 0; r >= 0 && i < p->n_regions; i++)
+		r = can_be_tracked(&p->regions[i]) ? scan_region(s, i, ret) : 0;
+	return r < 0 ? r : 0;
 }
 
 static int scan(struct seen *s, bool last, struct tracked *ret)
@@ -122,46 +177,17 @@ static int scan(struct seen *s, bool last, struct tracked *ret)
 
 	if (process_has_direct_io(&s->process) || (s->uffd < 0 && attach(s, last) < 0))
 		return tracked_all(s, ret);
-	r = scan_regions(s, &ret->written);
+	r = scan_regions(s, last, &ret->written);
 	if (r == -ESTALE && attach(s, last) == 0)
-		r = scan_regions(s, &ret->written);
+		r = scan_regions(s, last, &ret->written);
 	/* Once more: somebody else changes it all the time. */
 	if (r == -ESTALE)
 		return tracked_all(s, ret);
-	return r < 0 ? r : scan_joined(s, &ret->written);
-}
-
-/* Would the kernel have made one of them if both or none were registered? */
-static bool belong_together(const struct region *a, const struct region *b)
-{
-	return a->end == b->start && can_be_tracked(a) && can_be_tracked(b) && a->readable == b->readable &&
-		a->writable == b->writable && a->executable == b->executable;
-}
-
-static bool is_apart(const struct seen *s, const struct region *v, size_t i, size_t n)
-{
-	return ((i > 0 && belong_together(&v[i - 1], &v[i])) ||
-		       (i + 1 < n && belong_together(&v[i], &v[i + 1]))) &&
-		!pagemap_is_registered(s->process.pagemap, v[i].start);
-}
-
-/* What can't be registered stays as it is. */
-static int join(struct seen *s)
-{
-	_cleanup_free_ struct region *v = NULL;
-	size_t n = 0;
-	int r = s->uffd < 0 ? 0 : maps_read(s->process.pid, &v, &n);
-
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		uint64_t limit = limit_of(&v[i], i, n);
-
-		if (!is_apart(s, v, i, n))
-			continue;
-		/* First: once it is registered the next scan takes it for one that was. */
-		r = ranges_add(&s->joined, v[i].start, limit);
-		if (r == 0)
-			begin_tracking(s, &v[i], &limit);
-	}
+	if (r == 0)
+		r = scan_joined(s, &ret->written);
+	/* At once: what this scan has cut in two. One that can't be looked at any more has ended. */
+	if (r == 0 && !last)
+		join(s);
 	return r;
 }
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #define STOP_MS 5000
-#define JOIN_PAUSE 20 /* so many times as long as the last one took */
+#define JOIN_PAUSE 20 /* so many times as long as the processor was at it last */
 
 int copier_init(struct copier *c, struct sender *s, struct tracker *tracker, const char *cgroup,
 	struct err *e)
@@ -138,12 +138,12 @@ int copier_send(struct copier *c, struct err *e)
 
 void copier_join(struct copier *c)
 {
-	uint64_t start = clock_now();
+	uint64_t used = clock_thread();
 
-	if (start < c->join_at)
+	if (!deadline_passed(c->join_at))
 		return;
 	tracker_join(c->tracker);
-	c->join_at = start + JOIN_PAUSE * (clock_now() - start);
+	c->join_at = clock_now() + JOIN_PAUSE * (clock_thread() - used);
 }
 
 /* What is sent of a process now: its private memory without execute permission (copier.h). */
