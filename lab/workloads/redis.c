@@ -8,6 +8,7 @@
 #include "beat.h"
 #include "status.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@
 
 #define SOCKET "/run/redis.sock"
 #define TURN_NS 1000000
-#define START_TRIES 500
+#define START_TRIES 3000 /* 30 s */
 #define ANSWER_MS 60000
 
 static void start(char *const argv[])
@@ -47,15 +48,26 @@ static int connect_redis(void)
 	exit(4);
 }
 
+/* A restored process's poll(2) is interrupted (CRIU can't take up again what has a timeout). */
+static int wait_answer(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	int r;
+
+	do
+		r = poll(&p, 1, ANSWER_MS);
+	while (r < 0 && errno == EINTR);
+	return r == 1 ? 0 : -1;
+}
+
 /* What INCR gives: the answer is ":NUMBER\r\n", and short enough to come as a whole. */
 static long count_up(int fd)
 {
 	static const char command[] = "INCR beat\r\n";
-	struct pollfd p = {.fd = fd, .events = POLLIN};
 	char text[64] = "";
 
 	if (write(fd, command, sizeof(command) - 1) != sizeof(command) - 1 ||
-		poll(&p, 1, ANSWER_MS) != 1 || read(fd, text, sizeof(text) - 1) <= 0 || text[0] != ':')
+		wait_answer(fd) < 0 || read(fd, text, sizeof(text) - 1) <= 0 || text[0] != ':')
 		return -1;
 	return atol(text + 1);
 }
