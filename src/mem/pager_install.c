@@ -110,10 +110,8 @@ void pager_install_arrived(struct pager *p, struct pager_view *w, uint64_t origi
 {
 	for (uint32_t i = 0; i < n;) {
 		uint64_t at = original + PAGES_TO_BYTES(i);
-		uint32_t run = 0;
+		uint32_t run = view_pending_run(&w->view, at, n - i);
 
-		while (i + run < n && view_is_pending(&w->view, at + PAGES_TO_BYTES(run)))
-			run++;
 		if (run > 0 && data)
 			pager_install(p, w, at, run, data + PAGES_TO_BYTES(i));
 		for (uint32_t k = 0; k < run && !data; k++)
@@ -157,33 +155,61 @@ void pager_give_back(struct pager *p, struct image *m, uint64_t number, struct b
 		store_give_back(&p->store, b);
 }
 
+/* From @i on, the first page before @last of which the store has what a view lacks, @pending; @last: there is none.
+ * Whole blocks are passed over again and again, so by words. */
+static uint32_t next_installable(const struct page_bits *pending, const struct block *b, uint32_t i, uint32_t last,
+	bool hot)
+{
+	while (i < last) {
+		uint32_t k = i / 64;
+		uint64_t w = pending->w[k] & (b->have.w[k] | b->zero.w[k]) & ~0ull << i % 64;
+
+		if (hot)
+			w &= b->hot.w[k];
+		if (w != 0) {
+			i = k * 64 + (uint32_t)__builtin_ctzll(w);
+			break;
+		}
+		i = (k + 1) * 64;
+	}
+	return i < last ? i : last;
+}
+
+/* So many pages from @i on that are installed at once. */
+static uint32_t installable_run(const struct page_bits *pending, const struct block *b, uint32_t i, uint32_t last,
+	bool hot)
+{
+	uint32_t run = 0;
+
+	while (i + run < last && run < STEP_PAGES && page_bit(pending, i + run) && page_bit(&b->have, i + run) &&
+		(!hot || page_bit(&b->hot, i + run)))
+		run++;
+	return run;
+}
+
 bool pager_install_block(struct pager *p, struct pager_view *w, struct block *b,
 	uint32_t first, uint32_t last, bool hot)
 {
-	uint64_t base = b->number << BLOCK_SHIFT;
 	bool did = false;
 
-	for (uint32_t i = first; i < last; i++) {
-		uint64_t at = base + PAGES_TO_BYTES(i);
-		uint32_t run = 0;
+	for (uint32_t i = first;; i++) {
+		/* Anew each time: a view may end. */
+		const struct page_bits *pending = view_pending_bits(&w->view, b->number);
+		uint64_t at;
 
-		if (!view_is_pending(&w->view, at) || (hot && !page_bit(&b->hot, i)))
-			continue;
+		i = pending ? next_installable(pending, b, i, last, hot) : last;
+		if (i == last)
+			return did;
+		at = (b->number << BLOCK_SHIFT) + PAGES_TO_BYTES(i);
 		if (page_bit(&b->zero, i)) {
 			did |= settle_zero(p, w, at) == 0;
 			continue;
 		}
-		while (i + run < last && run < STEP_PAGES && page_bit(&b->have, i + run) &&
-			(!hot || page_bit(&b->hot, i + run)) &&
-			view_is_pending(&w->view, at + PAGES_TO_BYTES(run)))
-			run++;
-		if (run == 0)
-			continue;
-		did |= pager_install(p, w, at, run, b->mem + PAGES_TO_BYTES(i)) == 0;
+		did |= pager_install(p, w, at, installable_run(pending, b, i, last, hot),
+			       b->mem + PAGES_TO_BYTES(i)) == 0;
 		pager_give_back(p, w->image, b->number, b);
 		return did;
 	}
-	return did;
 }
 
 /* One step over one view: the newest of its blocks in which something can be done. */

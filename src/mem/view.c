@@ -163,15 +163,57 @@ bool view_is_pending(const struct view *v, uint64_t original)
 	return b && page_bit(b, page_in_block(original));
 }
 
+/* So many of @pages are in the block in which the first one is. */
+static uint32_t in_one_block(uint64_t original, uint32_t pages)
+{
+	uint32_t rest = BLOCK_PAGES - page_in_block(original);
+
+	return pages < rest ? pages : rest;
+}
+
+static uint32_t run_in_block(const struct page_bits *b, uint32_t first, uint32_t n)
+{
+	uint32_t run = 0;
+
+	while (b && run < n && page_bit(b, first + run))
+		run++;
+	return run;
+}
+
+uint32_t view_pending_run(const struct view *v, uint64_t original, uint32_t pages)
+{
+	uint32_t run = 0, n, found;
+
+	do {
+		uint64_t at = original + PAGES_TO_BYTES(run);
+
+		n = in_one_block(at, pages - run);
+		found = run_in_block(view_pending_bits(v, block_of(at)), page_in_block(at), n);
+		run += found;
+	} while (found == n && run < pages);
+	return run;
+}
+
+static uint32_t clear_in_block(struct page_bits *b, uint32_t first, uint32_t n)
+{
+	uint32_t cleared = 0;
+
+	for (uint32_t i = first; b && i < first + n; i++)
+		if (page_bit(b, i)) {
+			page_bit_clear(b, i);
+			cleared++;
+		}
+	return cleared;
+}
+
 void view_clear(struct view *v, uint64_t original, uint32_t pages)
 {
-	for (uint32_t i = 0; i < pages; i++, original += PAGE_BYTES) {
-		struct page_bits *b = map_get(&v->pending, block_of(original));
+	while (pages > 0) {
+		uint32_t n = in_one_block(original, pages);
 
-		if (b && page_bit(b, page_in_block(original))) {
-			page_bit_clear(b, page_in_block(original));
-			v->n_pending--;
-		}
+		v->n_pending -= clear_in_block(map_get(&v->pending, block_of(original)), page_in_block(original), n);
+		original += PAGES_TO_BYTES(n);
+		pages -= n;
 	}
 }
 

@@ -46,6 +46,8 @@ bool view_original(const struct view *v, uint64_t addr, uint64_t *ret);
 uint32_t view_current(const struct view *v, uint64_t original, uint32_t pages, uint64_t *ret);
 
 bool view_is_pending(const struct view *v, uint64_t original);
+/* How many of @pages from @original on are, without a break. */
+uint32_t view_pending_run(const struct view *v, uint64_t original, uint32_t pages);
 /* The pending bits of the block with that number, or NULL. */
 const struct page_bits *view_pending_bits(const struct view *v, uint64_t block);
 void view_clear(struct view *v, uint64_t original, uint32_t pages);
