@@ -69,7 +69,7 @@ static double sink_rate(void *ctx, double known)
 {
 	struct channel *c = ctx;
 
-	return tcp_rate_after(transport_fd(c->transport), known);
+	return tcp_rate_after(transport_wire(c->transport), known);
 }
 
 struct page_sink bulk_sink(struct channel *c)

@@ -13,6 +13,8 @@ int flow_open_control(struct flow *f, const uint8_t token[static MSG_ID_LEN], st
 		deadline_in_ms(FLOW_CONNECT_MS), e);
 
 	f->connected = r == 0;
+	if (r == 0)
+		thread_come_first(transport_carrier(f->control.transport));
 	return r;
 }
 
@@ -22,9 +24,14 @@ int flow_open_others(struct flow *f, const uint8_t token[static MSG_ID_LEN], uns
 	uint64_t deadline = deadline_in_ms(FLOW_CONNECT_MS);
 	int r = link_open(&f->link, CHANNEL_URGENT, 0, token, &f->urgent, deadline, e);
 
+	if (r == 0)
+		thread_come_first(transport_carrier(f->urgent.transport));
 	for (unsigned i = 0; r == 0 && i < streams; i++) {
 		r = link_open(&f->link, CHANNEL_BULK, (uint8_t)i, token, &f->bulk[i], deadline, e);
-		f->n_bulk += r == 0;
+		if (r < 0)
+			break;
+		thread_priority_init(&f->porters[i], transport_carrier(f->bulk[i].transport), true);
+		f->n_bulk++;
 	}
 	return r;
 }
@@ -82,6 +89,14 @@ void flow_unwatch(struct flow *f, struct waiter *w)
 		waiter_remove(w, answerer_event_fd(f->answerer));
 }
 
+void flow_hurry(struct flow *f)
+{
+	if (f->sender)
+		sender_hurry(f->sender);
+	for (size_t i = 0; i < f->n_bulk; i++)
+		thread_priority_set(&f->porters[i], false);
+}
+
 static uint64_t sent_pages(const struct flow *f)
 {
 	struct sender_stats st = f->sender ? sender_stats(f->sender) : (struct sender_stats){0};
@@ -117,8 +132,8 @@ double flow_link_rate(const struct flow *f)
 	double rate = 0;
 
 	for (size_t i = 0; i < f->n_bulk; i++)
-		rate += tcp_rate(transport_fd(f->bulk[i].transport));
-	return rate > 0 ? rate : tcp_rate(transport_fd(f->control.transport));
+		rate += tcp_rate(transport_wire(f->bulk[i].transport));
+	return rate > 0 ? rate : tcp_rate(transport_wire(f->control.transport));
 }
 
 void flow_leave_room(struct flow *f, uint64_t limit)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "base/thread.h"
 #include "mem/sender.h"
 #include "mem/space.h"
 #include "migrate/bulk.h"
@@ -25,6 +26,7 @@ struct flow {
 	struct channel control;
 	bool connected; /* control is open */
 	struct channel bulk[SENDER_STREAMS_MAX];
+	struct thread_priority porters[SENDER_STREAMS_MAX]; /* of those */
 	size_t n_bulk;
 	struct channel urgent; /* until the answerer has it */
 	struct sender *sender;
@@ -43,6 +45,9 @@ int flow_open_others(struct flow *f, const uint8_t token[static MSG_ID_LEN], uns
 /* A thread a bulk channel; one that answers the faults of @space, which must stay. */
 int flow_start_sender(struct flow *f, struct err *e);
 int flow_start_answerer(struct flow *f, const struct space *space, struct err *e);
+
+/* Somebody waits for what is sent: it gives way to nobody any more. */
+void flow_hurry(struct flow *f);
 
 /* The sender reads the processes' memory: it stops before they run, also if it waits for a silent peer. The
  * bulk channels are of no use after that. */

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "migrate/porter.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -91,9 +92,10 @@ static bool trust_peer(const uint8_t f[static FINGERPRINT_LEN], void *ctx)
 	return memcmp(p->fingerprint, f, FINGERPRINT_LEN) == 0;
 }
 
-static int open_tls(struct link *l, const uint8_t preamble[static PREAMBLE_LEN],
+static int open_tls(struct link *l, const uint8_t preamble[static PREAMBLE_LEN], enum msg_channel kind,
 	struct transport **ret, uint64_t deadline, struct err *e)
 {
+	const struct porter_call call = {.kind = kind, .name = l->peer->name};
 	int fd = connect_peer(l->peer, deadline, e), r;
 
 	if (fd < 0)
@@ -103,14 +105,14 @@ static int open_tls(struct link *l, const uint8_t preamble[static PREAMBLE_LEN],
 		close(fd);
 		return err_set(e, ERR_PEER, -r, "%s: %s", l->peer->name, strerror(-r));
 	}
-	r = transport_tls_connect(fd, l->self, trust_peer, (void *)l->peer, deadline, ret, e);
-	return r < 0 ? err_wrap(e, "%s", l->peer->name) : 0;
+	return porter_call_tls(fd, l->self, trust_peer, (void *)l->peer, &call, deadline, ret, e);
 }
 
 /* ssh's standard input and output are one end of a socket pair. */
-static int open_ssh(struct link *l, const uint8_t preamble[static PREAMBLE_LEN],
+static int open_ssh(struct link *l, const uint8_t preamble[static PREAMBLE_LEN], enum msg_channel kind,
 	struct transport **ret, uint64_t deadline, struct err *e)
 {
+	const struct porter_call call = {.kind = kind, .name = l->ssh_host};
 	const char *argv[] = {"sh", "-c",
 		"exec ssh -T -o BatchMode=yes -o ServerAliveInterval=5 -- \"$0\" godwit serve <&3 >&3",
 		l->ssh_host, NULL};
@@ -128,13 +130,12 @@ static int open_ssh(struct link *l, const uint8_t preamble[static PREAMBLE_LEN],
 		return err_sys(e, -r, "starting ssh");
 	}
 	l->n_ssh++;
-	r = transport_plain(sv[0], sv[0], ret, e);
-	if (r < 0)
-		return r;
-	r = transport_write(*ret, preamble, PREAMBLE_LEN, NULL, 0, deadline, e);
-	if (r < 0)
-		transport_free(*ret);
-	return r < 0 ? err_wrap(e, "ssh %s", l->ssh_host) : 0;
+	r = fd_write_all(sv[0], preamble, PREAMBLE_LEN, deadline);
+	if (r < 0) {
+		close(sv[0]);
+		return err_set(e, ERR_PEER, -r, "ssh %s: %s", l->ssh_host, strerror(-r));
+	}
+	return porter_call_plain(sv[0], &call, deadline, ret, e);
 }
 
 int link_open(struct link *l, enum msg_channel kind, uint8_t index,
@@ -146,8 +147,7 @@ int link_open(struct link *l, enum msg_channel kind, uint8_t index,
 	int r;
 
 	preamble_put(preamble, token);
-	r = l->peer ? open_tls(l, preamble, &t, deadline, e)
-		    : open_ssh(l, preamble, &t, deadline, e);
+	r = l->peer ? open_tls(l, preamble, kind, &t, deadline, e) : open_ssh(l, preamble, kind, &t, deadline, e);
 	if (r < 0)
 		return r;
 	channel_init(ret, t, kind, true);

@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "wire/identity.h"
+#include "wire/lane.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,9 +15,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define SOMEBODY "a connection"
 #define SOCKET_BYTES (1 << 20) /* some messages with data, so that who writes them needn't wait */
 
 struct meeting {
+	const char *name; /* of whom errors are about */
 	transport_trust_fn *trust;
 	void *ctx;
 	struct porter_start start; /* what the porter got */
@@ -27,7 +30,12 @@ struct meeting {
 
 static int hear(struct meeting *m, void *buf, size_t len, struct err *e)
 {
-	return transport_read(m->transport, buf, len, m->start.deadline, e);
+	return transport_read(m->transport, buf, len, m->start.deadline, e) < 0 ? err_wrap(e, "%s", m->name) : 0;
+}
+
+static enum proof_of proof_wanted(const struct porter_start *s)
+{
+	return s->calls ? PROOF_OF_SERVER : PROOF_OF_CLIENT;
 }
 
 static int judge_key(struct meeting *m, struct err *e)
@@ -39,7 +47,8 @@ static int judge_key(struct meeting *m, struct err *e)
 		return r;
 	m->trusted = m->trust(m->key, m->ctx);
 	answer = m->trusted;
-	return transport_write(m->transport, &answer, 1, NULL, 0, m->start.deadline, e);
+	r = fd_write_all(transport_fd(m->transport), &answer, 1, m->start.deadline);
+	return r < 0 ? err_set(e, ERR_PEER, -r, "%s: its process has ended", m->name) : 0;
 }
 
 static bool is_proven(const struct meeting *m, const struct porter_proof *p, const uint8_t *data)
@@ -49,8 +58,8 @@ static bool is_proven(const struct meeting *m, const struct porter_proof *p, con
 	if (!m->trusted || fingerprint_of_key(data, p->key_len, fingerprint) < 0 ||
 		memcmp(fingerprint, m->key, sizeof(fingerprint)) != 0)
 		return false;
-	return proof_check(m->start.nonce, m->start.self->cert, data, p->key_len, data + p->key_len,
-		       p->messages_len) == 0;
+	return proof_check(proof_wanted(&m->start), m->start.nonce, m->start.self->cert, data, p->key_len,
+		       data + p->key_len, p->messages_len) == 0;
 }
 
 /* The peer itself has said to this host now that it has the key: a porter alone can't say so. */
@@ -71,7 +80,8 @@ static int judge_proof(struct meeting *m, struct err *e)
 	if (r < 0)
 		return r;
 	if (!is_proven(m, &p, data))
-		return err_set(e, ERR_PEER, EACCES, "the handshake does not prove that the peer has its key");
+		return err_set(e, ERR_PEER, EACCES, "%s: the handshake does not prove that the peer has its key",
+			m->name);
 	transport_vouch(m->transport, m->key);
 	return 0;
 }
@@ -83,7 +93,7 @@ static int hear_why(struct meeting *m, struct err *e)
 	int r;
 
 	channel_init(&c, m->transport, CHANNEL_CONTROL, false);
-	snprintf(c.peer, sizeof(c.peer), "a connection");
+	snprintf(c.peer, sizeof(c.peer), "%s", m->name);
 	r = channel_expect(&c, MSG_ABORT, &reason, m->start.deadline, e);
 	msg_done(&reason);
 	/* The transport stays ours. */
@@ -128,32 +138,42 @@ static void close_both(const struct porter_start *s)
 		close(s->out);
 }
 
+/* What stays with us of the connection: a source asks the kernel how fast it is. */
+static int keep_wire(const struct porter_start *s)
+{
+	if (s->calls)
+		return s->in;
+	close_both(s);
+	return -1;
+}
+
 static int start(struct meeting *m, struct err *e)
 {
 	struct porter_start *s = &m->start;
 	struct child child;
-	int ends[2];
+	int ends[2], r;
 	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
-		int r = errno;
-
+		r = errno;
 		close_both(s);
 		return err_sys(e, r, "sockets of a connection's process");
 	}
 	make_room(ends[0]);
 	make_room(ends[1]);
 	s->worker = ends[1];
-	pid = child_fork(&child);
+	r = s->calls ? lane_new(&s->lane) : 0;
+	pid = r < 0 ? r : child_fork(&child);
 	if (pid == 0)
 		porter_main(s);
 	close(ends[1]);
-	close_both(s);
 	if (pid < 0) {
+		close_both(s);
 		close(ends[0]);
+		lane_free(s->lane);
 		return err_sys(e, -pid, "starting a connection's process");
 	}
-	return transport_carried(ends[0], &child, &m->transport, e);
+	return transport_carried(ends[0], keep_wire(s), s->lane, &child, &m->transport, e);
 }
 
 static int begin(struct meeting *m, struct transport **ret, struct err *e)
@@ -178,7 +198,7 @@ static int begin(struct meeting *m, struct transport **ret, struct err *e)
 int porter_tls(int fd, const struct identity *self, transport_trust_fn *trust, void *ctx, uint64_t deadline,
 	struct transport **ret, struct err *e)
 {
-	struct meeting m = {.trust = trust, .ctx = ctx,
+	struct meeting m = {.name = SOMEBODY, .trust = trust, .ctx = ctx,
 		.start = {.in = fd, .out = fd, .self = self, .deadline = deadline}};
 
 	return begin(&m, ret, e);
@@ -186,7 +206,25 @@ int porter_tls(int fd, const struct identity *self, transport_trust_fn *trust, v
 
 int porter_plain(int in, int out, uint64_t deadline, struct transport **ret, struct err *e)
 {
-	struct meeting m = {.start = {.in = in, .out = out, .deadline = deadline}};
+	struct meeting m = {.name = SOMEBODY, .start = {.in = in, .out = out, .deadline = deadline}};
+
+	return begin(&m, ret, e);
+}
+
+int porter_call_tls(int fd, const struct identity *self, transport_trust_fn *trust, void *ctx,
+	const struct porter_call *call, uint64_t deadline, struct transport **ret, struct err *e)
+{
+	struct meeting m = {.name = call->name, .trust = trust, .ctx = ctx,
+		.start = {.in = fd, .out = fd, .self = self, .calls = true, .kind = call->kind,
+			.deadline = deadline}};
+
+	return begin(&m, ret, e);
+}
+
+int porter_call_plain(int fd, const struct porter_call *call, uint64_t deadline, struct transport **ret, struct err *e)
+{
+	struct meeting m = {.name = call->name,
+		.start = {.in = fd, .out = fd, .calls = true, .kind = call->kind, .deadline = deadline}};
 
 	return begin(&m, ret, e);
 }

@@ -9,10 +9,10 @@
 #include <stdint.h>
 
 /*
- * The porter: for each connection of a peer a process of its own that has no rights (kernel/confine.h). It
+ * The porter: for each connection to a peer a process of its own that has no rights (kernel/confine.h). It
  * alone reads what the peer has sent: it does the handshake of TLS, takes messages apart, checks them, and
- * passes on to us, the worker, what it has put together anew. Pages never come to us: it hands them over a
- * keeper's line. What comes of it is checked here as strictly as if the peer had sent it.
+ * passes on to us, the worker, what it has put together anew. A target's pages never come to us: it hands them over
+ * a keeper's line. What comes of it is checked here as strictly as if the peer had sent it.
  *
  * Its end looks like the peer's: the connection is lost.
  */
@@ -24,6 +24,17 @@ int porter_tls(int fd, const struct identity *self, transport_trust_fn *trust, v
 
 /* The same for two descriptors that ssh protects. */
 int porter_plain(int in, int out, uint64_t deadline, struct transport **ret, struct err *e);
+
+/* A connection that a source has made, for a channel of that kind to the peer called @name. Other threads of the
+ * caller may run, as long as they use neither OpenSSL nor stdio. */
+struct porter_call {
+	enum msg_channel kind;
+	const char *name;
+};
+int porter_call_tls(int fd, const struct identity *self, transport_trust_fn *trust, void *ctx,
+	const struct porter_call *call, uint64_t deadline, struct transport **ret, struct err *e);
+int porter_call_plain(int fd, const struct porter_call *call, uint64_t deadline, struct transport **ret,
+	struct err *e);
 
 /* Of a bulk channel, after its HELLO: pages go by that line, which is the porter's as long as it lives. CUT
  * and BULK_END come here when all before them is done. */

@@ -151,7 +151,7 @@ static int go_on(const struct resume *w, const uint8_t token[static MSG_ID_LEN],
 		return r;
 	sender_limit(f->sender, w->bandwidth);
 	/* Somebody waits for it. */
-	sender_hurry(f->sender);
+	flow_hurry(f);
 	r = take_lacks(w, e);
 	sender_finish(f->sender);
 	return r;

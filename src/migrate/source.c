@@ -764,8 +764,7 @@ static int run_drain(void *ctx, struct err *e)
 	struct source *s = ctx;
 	int r;
 
-	if (s->flow.sender)
-		sender_hurry(s->flow.sender);
+	flow_hurry(&s->flow);
 	report_phase(s->report, "drain", "it runs there; the rest of the memory follows");
 	r = drain(s, e);
 	while (r < 0 && is_link_lost(s, e)) {

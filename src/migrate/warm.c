@@ -57,7 +57,7 @@ static int widen(struct channel *c, const struct tcp_info *i, struct waiter *w, 
 {
 	int r;
 
-	if (i->tcpi_notsent_bytes == 0)
+	if (i->tcpi_notsent_bytes == 0 && transport_is_taken(c->transport))
 		return send_pad(c, e);
 	r = waiter_wait(w, -1, deadline_in_ms(NAP_MS), e);
 	return r == -ETIMEDOUT && !err_is_set(e) ? 0 : r;
@@ -67,13 +67,13 @@ bool warm_is_long(const struct channel *c)
 {
 	struct tcp_info i;
 
-	return tcp_look(transport_fd(c->transport), &i) && is_long(&i);
+	return tcp_look(transport_wire(c->transport), &i) && is_long(&i);
 }
 
 int warm_up(struct channel *c, uint64_t bytes, struct warmth *known, struct waiter *w, struct err *e)
 {
 	uint64_t deadline = deadline_in_ms(WARM_MS);
-	int fd = transport_fd(c->transport), r = 0;
+	int fd = transport_wire(c->transport), r = 0;
 	struct growth growth = {0};
 	struct tcp_info i;
 

@@ -105,7 +105,7 @@ int channel_recv(struct channel *c, struct msg *ret, uint64_t deadline, struct e
 
 	if (r < 0 || ret->type != MSG_ABORT)
 		return r;
-	c->aborted = true;
+	c->aborted = ret->body.abort.class != ERR_NONE;
 	r = take_abort(c, &ret->body.abort, e);
 	msg_done(ret);
 	return r;

@@ -24,7 +24,7 @@ struct channel {
 	bool is_source; /* our side of it */
 	struct buf out, in; /* owned */
 	char peer[256]; /* the other host's name, for messages */
-	bool aborted;	/* the peer sent ABORT */
+	bool aborted;	/* the peer sent ABORT; one of class "none" is a lost link that is explained */
 };
 
 /* Takes over @t. */

@@ -7,12 +7,15 @@
 #include <openssl/x509.h>
 #include <string.h>
 
-#define EXTENSION 65024 /* for private use (RFC 8447) */
+/* For private use (RFC 8447), of the request for a certificate and of the client's first message. */
+#define REQUEST_EXTENSION 65024
+#define HELLO_EXTENSION 65025
 #define MESSAGE_HEADER 4
 #define HASH_LEN 32 /* SHA-256: that of both cipher suites (wire/transport.c) */
 #define SIGNED_PAD 64
 #define ED25519 0x0807 /* as a signature scheme */
 #define EXTENSION_HEADER 4
+#define RANDOM_LEN 32
 
 /* RFC 8446, 4 */
 enum {
@@ -25,11 +28,11 @@ enum {
 	FINISHED = 20,
 };
 
-/* --- the server's half ------------------------------------------------------------------------ */
+/* --- the half of who does the handshake ------------------------------------------------------- */
 
-void proof_init(struct proof *p, const uint8_t nonce[static PROOF_NONCE_LEN])
+void proof_init(struct proof *p, enum proof_of of, const uint8_t nonce[static PROOF_NONCE_LEN])
 {
-	*p = (struct proof){.key_len = 0};
+	*p = (struct proof){.of = of};
 	memcpy(p->nonce, nonce, PROOF_NONCE_LEN);
 	buf_init(&p->messages, PROOF_MESSAGES_MAX);
 }
@@ -76,7 +79,10 @@ static void keep_message(int written, int version, int content, const void *data
 
 int proof_watch(SSL_CTX *ctx, struct proof *p)
 {
-	if (SSL_CTX_add_custom_ext(ctx, EXTENSION, SSL_EXT_TLS1_3_CERTIFICATE_REQUEST, add_nonce, NULL, p, NULL,
+	bool request = p->of == PROOF_OF_CLIENT;
+
+	if (SSL_CTX_add_custom_ext(ctx, request ? REQUEST_EXTENSION : HELLO_EXTENSION,
+		    request ? SSL_EXT_TLS1_3_CERTIFICATE_REQUEST : SSL_EXT_CLIENT_HELLO, add_nonce, NULL, p, NULL,
 		    NULL) != 1)
 		return -EINVAL;
 	SSL_CTX_set_msg_callback(ctx, keep_message);
@@ -97,9 +103,11 @@ static const uint8_t order[] = {CLIENT_HELLO, SERVER_HELLO, ENCRYPTED_EXTENSIONS
 	CERTIFICATE_VERIFY, FINISHED, CERTIFICATE, CERTIFICATE_VERIFY, FINISHED};
 
 /* Among them: */
+#define HELLO 0
 #define REQUEST 3
-#define OWN_CERTIFICATE 4
-#define SIGNATURE 8
+#define SERVERS_CERTIFICATE 4
+#define SERVERS_SIGNATURE 5
+#define CLIENTS_SIGNATURE 8
 #define MESSAGES (sizeof(order) / sizeof(order[0]))
 
 static bool next_message(struct cursor *c, struct message *ret)
@@ -124,22 +132,41 @@ static bool split(const void *messages, size_t len, struct message ret[static ME
 	return cursor_end(&c) == 0;
 }
 
-/* Its extensions come after an empty context of the request (4.3.2). */
-static bool has_nonce(const struct message *m, const uint8_t nonce[static PROOF_NONCE_LEN])
+/* Is it in the extensions, which are what is left of the message (4.2)? */
+static bool has_nonce(struct cursor *c, unsigned extension, const uint8_t nonce[static PROOF_NONCE_LEN])
 {
-	struct cursor c = cursor_of(m->body, m->len);
-
-	if (cursor_u8(&c) != 0 || cursor_u16(&c) != c.left)
+	if (cursor_u16(c) != c->left)
 		return false;
-	while (!c.failed && c.left >= EXTENSION_HEADER) {
-		unsigned type = cursor_u16(&c);
-		size_t n = cursor_u16(&c);
-		const void *p = cursor_take(&c, n);
+	while (!c->failed && c->left >= EXTENSION_HEADER) {
+		unsigned type = cursor_u16(c);
+		size_t n = cursor_u16(c);
+		const void *p = cursor_take(c, n);
 
-		if (p && type == EXTENSION)
+		if (p && type == extension)
 			return n == PROOF_NONCE_LEN && memcmp(p, nonce, n) == 0;
 	}
 	return false;
+}
+
+/* After an empty context of the request (4.3.2). */
+static bool is_requested(const struct message *m, const uint8_t nonce[static PROOF_NONCE_LEN])
+{
+	struct cursor c = cursor_of(m->body, m->len);
+
+	return cursor_u8(&c) == 0 && has_nonce(&c, REQUEST_EXTENSION, nonce);
+}
+
+/* After a version, a random number, a session's id, ciphers and compressions (4.1.2). */
+static bool is_called(const struct message *m, const uint8_t nonce[static PROOF_NONCE_LEN])
+{
+	struct cursor c = cursor_of(m->body, m->len);
+
+	cursor_u16(&c);
+	cursor_take(&c, RANDOM_LEN);
+	cursor_take(&c, cursor_u8(&c));
+	cursor_take(&c, cursor_u16(&c));
+	cursor_take(&c, cursor_u8(&c));
+	return !c.failed && has_nonce(&c, HELLO_EXTENSION, nonce);
 }
 
 static uint32_t cursor_u24(struct cursor *c)
@@ -165,17 +192,23 @@ static bool is_own(const struct message *m, const X509 *own)
 	return r;
 }
 
+static const char *const contexts[] = {
+	[PROOF_OF_CLIENT] = "TLS 1.3, client CertificateVerify",
+	[PROOF_OF_SERVER] = "TLS 1.3, server CertificateVerify",
+};
+#define CONTEXT_LEN sizeof("TLS 1.3, ?????? CertificateVerify") /* the zero is part of it */
+
 /* What is signed: 4.4.3. */
-static int verify(EVP_PKEY *key, const void *messages, size_t len, const void *signature, size_t signature_len)
+static int verify(EVP_PKEY *key, const char *context, const void *messages, size_t len, const void *signature,
+	size_t signature_len)
 {
-	static const char context[] = "TLS 1.3, client CertificateVerify";
-	uint8_t text[SIGNED_PAD + sizeof(context) + HASH_LEN];
+	uint8_t text[SIGNED_PAD + CONTEXT_LEN + HASH_LEN];
 	EVP_MD_CTX *c = EVP_MD_CTX_new();
 	int r = -EACCES;
 
 	memset(text, ' ', SIGNED_PAD);
-	memcpy(text + SIGNED_PAD, context, sizeof(context));
-	if (c && EVP_Digest(messages, len, text + SIGNED_PAD + sizeof(context), NULL, EVP_sha256(), NULL) == 1 &&
+	memcpy(text + SIGNED_PAD, context, CONTEXT_LEN);
+	if (c && EVP_Digest(messages, len, text + SIGNED_PAD + CONTEXT_LEN, NULL, EVP_sha256(), NULL) == 1 &&
 		EVP_DigestVerifyInit(c, NULL, NULL, NULL, key) == 1 &&
 		EVP_DigestVerify(c, signature, signature_len, text, sizeof(text)) == 1)
 		r = 0;
@@ -183,10 +216,19 @@ static int verify(EVP_PKEY *key, const void *messages, size_t len, const void *s
 	return r;
 }
 
-int proof_check(const uint8_t nonce[static PROOF_NONCE_LEN], const X509 *own, const void *key, size_t key_len,
-	const void *messages, size_t len)
+/* @m: of all messages; what the nonce makes one of now, and of this host. */
+static bool is_of_now(enum proof_of of, const struct message *m, const uint8_t nonce[static PROOF_NONCE_LEN],
+	const X509 *own)
 {
-	struct message m[MESSAGES];
+	if (of == PROOF_OF_SERVER)
+		return is_called(&m[HELLO], nonce);
+	return is_requested(&m[REQUEST], nonce) && is_own(&m[SERVERS_CERTIFICATE], own);
+}
+
+int proof_check(enum proof_of of, const uint8_t nonce[static PROOF_NONCE_LEN], const X509 *own, const void *key,
+	size_t key_len, const void *messages, size_t len)
+{
+	struct message m[MESSAGES], *signed_by = &m[of == PROOF_OF_SERVER ? SERVERS_SIGNATURE : CLIENTS_SIGNATURE];
 	struct cursor c;
 	const uint8_t *der = key;
 	const void *signature;
@@ -194,9 +236,9 @@ int proof_check(const uint8_t nonce[static PROOF_NONCE_LEN], const X509 *own, co
 	size_t n;
 	int r = -EACCES;
 
-	if (!split(messages, len, m) || !has_nonce(&m[REQUEST], nonce) || !is_own(&m[OWN_CERTIFICATE], own))
+	if (!split(messages, len, m) || !is_of_now(of, m, nonce, own))
 		return -EACCES;
-	c = cursor_of(m[SIGNATURE].body, m[SIGNATURE].len);
+	c = cursor_of(signed_by->body, signed_by->len);
 	if (cursor_u16(&c) != ED25519)
 		return -EACCES;
 	n = cursor_u16(&c);
@@ -205,7 +247,7 @@ int proof_check(const uint8_t nonce[static PROOF_NONCE_LEN], const X509 *own, co
 		return -EACCES;
 	pkey = d2i_PUBKEY(NULL, &der, (long)key_len);
 	if (pkey && der == (const uint8_t *)key + key_len && EVP_PKEY_is_a(pkey, "ED25519"))
-		r = verify(pkey, messages, (size_t)(m[SIGNATURE].all - (const uint8_t *)messages), signature, n);
+		r = verify(pkey, contexts[of], messages, (size_t)(signed_by->all - (const uint8_t *)messages), signature, n);
 	EVP_PKEY_free(pkey);
 	return r;
 }

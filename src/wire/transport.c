@@ -4,10 +4,12 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "wire/identity.h"
+#include "wire/lane.h"
 #include "wire/proof.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
@@ -18,12 +20,15 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #define RECORD_BYTES 16384 /* the most in one TLS record (RFC 8446, 5.1) */
 #define READ_AHEAD (128 * 1024)
+#define LANE_MIN (16u * 1024) /* below, a slot isn't worth its two system calls */
+#define LANE_SMALL (LANE_MIN + 512)
 #define CARRIER_MS 3000 /* to deliver what was written last */
 
 /* OpenSSL 3.2, which headers of 3.0 don't know. A certificate is smaller than what it would save, and its
@@ -35,6 +40,8 @@
 
 struct transport {
 	int in, out; /* owned; the same for a socket */
+	int wire;    /* owned; the connection behind the carrier, or -1 */
+	struct lane *lane; /* owned; to the carrier, or NULL */
 	SSL *ssl;    /* NULL: plain */
 	SSL_CTX *ssl_ctx;
 	transport_trust_fn *trust;
@@ -184,6 +191,7 @@ static int tls_open(int fd, bool server, const struct identity *self, transport_
 		return err_sys(e, ENOMEM, "TLS");
 	}
 	t->in = t->out = fd;
+	t->wire = -1;
 	t->carrier = CHILD_INIT;
 	t->trust = trust;
 	t->trust_ctx = ctx;
@@ -222,19 +230,10 @@ int transport_tls_server(int fd, const struct identity *self, transport_trust_fn
 	return tls_open(fd, true, self, trust, ctx, proof, ret, e);
 }
 
-int transport_tls_connect(int fd, const struct identity *self, transport_trust_fn *trust, void *ctx,
-	uint64_t deadline, struct transport **ret, struct err *e)
+int transport_tls_client(int fd, const struct identity *self, transport_trust_fn *trust, void *ctx,
+	struct proof *proof, struct transport **ret, struct err *e)
 {
-	int r = tls_open(fd, false, self, trust, ctx, NULL, ret, e);
-
-	if (r < 0)
-		return r;
-	r = transport_handshake(*ret, deadline, e);
-	if (r < 0) {
-		transport_free(*ret);
-		*ret = NULL;
-	}
-	return r;
+	return tls_open(fd, false, self, trust, ctx, proof, ret, e);
 }
 
 static int tls_read(struct transport *t, void *buf, size_t len, uint64_t deadline, struct err *e)
@@ -333,19 +332,26 @@ int transport_plain(int in, int out, struct transport **ret, struct err *e)
 	}
 	t->in = in;
 	t->out = out;
+	t->wire = -1;
 	t->carrier = CHILD_INIT;
 	*ret = t;
 	return 0;
 }
 
-int transport_carried(int fd, struct child *carrier, struct transport **ret, struct err *e)
+int transport_carried(int fd, int wire, struct lane *lane, struct child *carrier, struct transport **ret,
+	struct err *e)
 {
 	int r = transport_plain(fd, fd, ret, e);
 
-	if (r < 0)
+	if (r < 0) {
 		child_done(carrier);
-	else
+		fd_close(&wire);
+		lane_free(lane);
+	} else {
 		(*ret)->carrier = *carrier;
+		(*ret)->wire = wire;
+		(*ret)->lane = lane;
+	}
 	*carrier = CHILD_INIT;
 	return r;
 }
@@ -370,6 +376,57 @@ static int plain_error(int r, const char *doing, struct err *e)
 	return r < 0 ? err_sys(e, -r, "%s", doing) : 0;
 }
 
+static int plain_write(struct transport *t, const void *head, size_t head_len, const void *data, size_t data_len,
+	uint64_t deadline)
+{
+	int r = fd_write_all(t->out, head, head_len, deadline);
+
+	return r == 0 && data ? fd_write_all(t->out, data, data_len, deadline) : r;
+}
+
+/* At once as much as goes: mostly all, and then nobody has been asked whether it would. */
+static int send_soon(int fd, const uint8_t *p, size_t len, uint64_t deadline)
+{
+	ssize_t n = send(fd, p, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (n < 0)
+		n = 0;
+	return (size_t)n < len ? fd_write_all(fd, p + n, len - (size_t)n, deadline) : 0;
+}
+
+/* What is small goes with its record. */
+static int stream_write(struct transport *t, const struct lane_record *record, const void *head, size_t head_len,
+	const void *data, size_t data_len, uint64_t deadline)
+{
+	uint8_t all[sizeof(*record) + LANE_SMALL];
+	size_t n = sizeof(*record);
+	int r;
+
+	memcpy(all, record, n);
+	if (head_len + data_len <= LANE_SMALL) {
+		memcpy(all + n, head, head_len);
+		n += head_len;
+		if (data_len > 0)
+			memcpy(all + n, data, data_len);
+		return send_soon(t->out, all, n + data_len, deadline);
+	}
+	r = send_soon(t->out, all, n, deadline);
+	return r < 0 ? r : plain_write(t, head, head_len, data_len > 0 ? data : NULL, data_len, deadline);
+}
+
+static int lane_write(struct transport *t, const void *head, size_t head_len, const void *data, size_t data_len,
+	uint64_t deadline)
+{
+	struct lane_record record = {.in_stream = (uint32_t)(head_len + data_len)};
+	int r;
+
+	if (data_len < LANE_MIN || data_len > LANE_SLOT)
+		return stream_write(t, &record, head, head_len, data, data_len, deadline);
+	r = lane_put(t->lane, t->out, data, data_len, deadline);
+	record = (struct lane_record){.in_stream = (uint32_t)head_len, .in_slot = (uint32_t)data_len};
+	return r < 0 ? r : stream_write(t, &record, head, head_len, NULL, 0, deadline);
+}
+
 /* --- both ---------------------------------------------------------------------------------- */
 
 void transport_free(struct transport *t)
@@ -381,6 +438,8 @@ void transport_free(struct transport *t)
 	close(t->in);
 	if (t->out != t->in)
 		close(t->out);
+	fd_close(&t->wire);
+	lane_free(t->lane);
 	/* It ends by itself. */
 	child_wait(&t->carrier, deadline_in_ms(CARRIER_MS));
 	child_done(&t->carrier);
@@ -406,14 +465,12 @@ int transport_write(struct transport *t, const void *head, size_t head_len, cons
 {
 	int r;
 
-	if (t->ssl) {
+	if (t->ssl)
 		r = tls_write_both(t, head, head_len, data, data_len, deadline, e);
-	} else {
-		r = fd_write_all(t->out, head, head_len, deadline);
-		if (r == 0 && data)
-			r = fd_write_all(t->out, data, data_len, deadline);
-		r = plain_error(r, "sending", e);
-	}
+	else if (t->lane)
+		r = plain_error(lane_write(t, head, head_len, data, data_len, deadline), "sending", e);
+	else
+		r = plain_error(plain_write(t, head, head_len, data, data_len, deadline), "sending", e);
 	if (r == 0)
 		atomic_fetch_add(&t->written, head_len + data_len);
 	return r;
@@ -429,12 +486,27 @@ void transport_cut(struct transport *t)
 	shutdown(t->in, SHUT_RDWR);
 	if (t->out != t->in)
 		shutdown(t->out, SHUT_RDWR);
+	if (t->wire >= 0)
+		shutdown(t->wire, SHUT_RDWR);
 	child_kill(&t->carrier, SIGKILL);
 }
 
 int transport_fd(const struct transport *t)
 {
 	return t->in;
+}
+
+int transport_wire(const struct transport *t)
+{
+	return t->wire >= 0 ? t->wire : t->in;
+}
+
+bool transport_is_taken(const struct transport *t)
+{
+	int left = 0;
+
+	/* unix(7): bytes that the other end has not read. */
+	return t->wire < 0 || ioctl(t->in, SIOCOUTQ, &left) < 0 || left == 0;
 }
 
 uint64_t transport_written(const struct transport *t)

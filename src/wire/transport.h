@@ -18,27 +18,29 @@
 #define FINGERPRINT_LEN 32 /* SHA-256 of a public key in SubjectPublicKeyInfo form */
 
 struct identity; /* wire/identity.h */
+struct lane;	 /* wire/lane.h */
 struct proof;	 /* wire/proof.h */
 struct transport;
 
 /* May the peer with this key talk to us? */
 typedef bool transport_trust_fn(const uint8_t fingerprint[static FINGERPRINT_LEN], void *ctx);
 
-/* Hands over @fd, also on failure. The handshake must be over at @deadline. The server's is a step of its
- * own: until then no byte of the peer has been read. @proof: gets what shows others that it has been; NULL:
- * nobody needs that. */
+/* Hands over @fd, also on failure. The handshake is a step of its own: until then no byte of the peer has
+ * been read. @proof: gets what shows others that it has been; NULL: nobody needs that. */
 int transport_tls_server(int fd, const struct identity *self, transport_trust_fn *trust, void *ctx,
 	struct proof *proof, struct transport **ret, struct err *e);
+int transport_tls_client(int fd, const struct identity *self, transport_trust_fn *trust, void *ctx,
+	struct proof *proof, struct transport **ret, struct err *e);
 int transport_handshake(struct transport *t, uint64_t deadline, struct err *e);
-int transport_tls_connect(int fd, const struct identity *self, transport_trust_fn *trust, void *ctx,
-	uint64_t deadline, struct transport **ret, struct err *e);
 
 /* Hands over both descriptors, which may be the same, also on failure. */
 int transport_plain(int in, int out, struct transport **ret, struct err *e);
 
 /* To a process of ours that stands between us and the peer: @carrier ends with the transport, after what
- * has been written has left it. Hands over both, also on failure. */
-int transport_carried(int fd, struct child *carrier, struct transport **ret, struct err *e);
+ * has been written has left it. @wire: the connection itself, to ask the kernel about; -1: nobody will. @lane: what is
+ * written goes as records of that (wire/lane.h); NULL: as it is. Hands over all, also on failure. */
+int transport_carried(int fd, int wire, struct lane *lane, struct child *carrier, struct transport **ret,
+	struct err *e);
 /* Its pid; 0: there is none. */
 pid_t transport_carrier(const struct transport *t);
 /* The peer's key, as that has found it. */
@@ -66,6 +68,12 @@ void transport_cut(struct transport *t);
 
 /* To poll for input. */
 int transport_fd(const struct transport *t);
+
+/* What may be a TCP socket, for what the kernel knows of it (kernel/tcp.h). */
+int transport_wire(const struct transport *t);
+
+/* Is nothing of what was written left for the process in between to take? */
+bool transport_is_taken(const struct transport *t);
 
 /* Bytes of payload written so far; for another thread's report a value of lately will do. */
 uint64_t transport_written(const struct transport *t);

@@ -15,15 +15,16 @@
 static const uint8_t nonce[PROOF_NONCE_LEN] = {1, 2, 3};
 
 /* Of what has been signed no bit may be another. */
-static void check_changed(const X509 *own, const uint8_t *key, size_t key_len, const uint8_t *messages, size_t len)
+static void check_changed(enum proof_of of, const X509 *own, const uint8_t *key, size_t key_len,
+	const uint8_t *messages, size_t len)
 {
 	uint8_t *changed = malloc(len);
-	size_t at = messages[len / 3] % (len / 2);
+	size_t at = messages[len / 3] % (len / 3);
 
 	MUST(changed);
 	memcpy(changed, messages, len);
 	changed[at] ^= 1;
-	MUST(proof_check(nonce, own, key, key_len, changed, len) < 0);
+	MUST(proof_check(of, nonce, own, key, key_len, changed, len) < 0);
 	free(changed);
 }
 
@@ -32,8 +33,9 @@ static void check(const X509 *own, const uint8_t *data, size_t size, size_t key_
 	const uint8_t *messages = data + key_len;
 	size_t len = size - key_len;
 
-	if (proof_check(nonce, own, data, key_len, messages, len) == 0)
-		check_changed(own, data, key_len, messages, len);
+	for (enum proof_of of = PROOF_OF_CLIENT; of <= PROOF_OF_SERVER; of++)
+		if (proof_check(of, nonce, own, data, key_len, messages, len) == 0)
+			check_changed(of, own, data, key_len, messages, len);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

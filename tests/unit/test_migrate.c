@@ -7,6 +7,7 @@
 #include "migrate/images.h"
 #include "migrate/manifest.h"
 #include "migrate/porter_impl.h"
+#include "wire/lane.h"
 #include "migrate/stage.h"
 #include "migrate/wait.h"
 
@@ -434,8 +435,10 @@ static void a_line_is_as_new_for_the_next_one(void **state)
 /* --- porters ---------------------------------------------------------------------------------- */
 
 struct portering {
-	struct transport *to_source, *to_worker;
-	struct channel source, worker; /* the ends that it stands between */
+	struct lane *lane; /* the worker is a source */
+	enum msg_channel kind;
+	struct transport *to_peer, *to_worker;
+	struct channel peer, worker; /* the ends that it stands between */
 	pthread_t thread;
 };
 
@@ -443,13 +446,13 @@ static void *port(void *arg)
 {
 	struct portering *p = arg;
 
-	porter_serve(p->to_source, p->to_worker);
+	porter_serve(p->to_peer, p->to_worker, p->lane, p->kind);
 	return NULL;
 }
 
-/* Between a source and a worker. */
-static void portering_start(struct portering *p)
+static void portering_begin(struct portering *p, struct lane *lane, enum msg_channel kind)
 {
+	struct child none = CHILD_INIT;
 	struct transport *a, *b;
 	struct err e = ERR_INIT;
 	int outer[2], inner[2];
@@ -457,17 +460,25 @@ static void portering_start(struct portering *p)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, outer), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, inner), 0);
 	assert_int_equal(transport_plain(outer[0], outer[0], &a, &e), 0);
-	assert_int_equal(transport_plain(outer[1], outer[1], &p->to_source, &e), 0);
+	assert_int_equal(transport_plain(outer[1], outer[1], &p->to_peer, &e), 0);
 	assert_int_equal(transport_plain(inner[0], inner[0], &p->to_worker, &e), 0);
-	assert_int_equal(transport_plain(inner[1], inner[1], &b, &e), 0);
-	channel_init(&p->source, a, CHANNEL_CONTROL, true);
-	channel_init(&p->worker, b, CHANNEL_CONTROL, false);
+	assert_int_equal(transport_carried(inner[1], -1, lane, &none, &b, &e), 0);
+	p->lane = lane;
+	p->kind = kind;
+	channel_init(&p->peer, a, kind, !lane);
+	channel_init(&p->worker, b, kind, lane != NULL);
 	assert_int_equal(pthread_create(&p->thread, NULL, port, p), 0);
+}
+
+/* Between a source and a worker. */
+static void portering_start(struct portering *p)
+{
+	portering_begin(p, NULL, CHANNEL_CONTROL);
 }
 
 static void portering_end(struct portering *p)
 {
-	channel_done(&p->source);
+	channel_done(&p->peer);
 	channel_done(&p->worker);
 	pthread_join(p->thread, NULL);
 }
@@ -481,17 +492,17 @@ static void a_porter_passes_messages_both_ways(void **state)
 
 	(void)state;
 	portering_start(&p);
-	assert_int_equal(channel_send(&p.source, MSG_ASK, &(struct msg_ask){.id = {1, 2, 3}}, SOON, &e), 0);
+	assert_int_equal(channel_send(&p.peer, MSG_ASK, &(struct msg_ask){.id = {1, 2, 3}}, SOON, &e), 0);
 	assert_int_equal(channel_expect(&p.worker, MSG_ASK, &m, SOON, &e), 0);
 	assert_int_equal(m.body.ask.id[2], 3);
 	assert_int_equal(channel_send(&p.worker, MSG_PROGRESS, &progress, SOON, &e), 0);
-	assert_int_equal(channel_expect(&p.source, MSG_PROGRESS, &m, SOON, &e), 0);
+	assert_int_equal(channel_expect(&p.peer, MSG_PROGRESS, &m, SOON, &e), 0);
 	assert_int_equal(m.body.progress.total, 2);
 	/* What was said last arrives, and then the end. */
 	assert_int_equal(channel_send(&p.worker, MSG_BYE, NULL, SOON, &e), 0);
 	channel_done(&p.worker);
-	assert_int_equal(channel_expect(&p.source, MSG_BYE, &m, SOON, &e), 0);
-	assert_int_equal(channel_recv(&p.source, &m, SOON, &e), -EPIPE);
+	assert_int_equal(channel_expect(&p.peer, MSG_BYE, &m, SOON, &e), 0);
+	assert_int_equal(channel_recv(&p.peer, &m, SOON, &e), -EPIPE);
 	portering_end(&p);
 }
 
@@ -508,15 +519,15 @@ static void a_porter_never_waits_for_the_worker(void **state)
 	(void)state;
 	portering_start(&p);
 	/* More than the socket to the worker takes. */
-	assert_int_equal(channel_send_data(&p.source, MSG_IMAGE, &image, &image.data, SOON, &e), 0);
+	assert_int_equal(channel_send_data(&p.peer, MSG_IMAGE, &image, &image.data, SOON, &e), 0);
 	for (int i = 0; i < 20000; i++) {
 		assert_int_equal(channel_send(&p.worker, MSG_PROGRESS, &progress, SOON, &e), 0);
-		assert_int_equal(channel_expect(&p.source, MSG_PROGRESS, &m, SOON, &e), 0);
+		assert_int_equal(channel_expect(&p.peer, MSG_PROGRESS, &m, SOON, &e), 0);
 	}
 	assert_int_equal(channel_expect(&p.worker, MSG_IMAGE, &m, SOON, &e), 0);
 	assert_int_equal(m.body.image.data.len, sizeof(data));
 	msg_done(&m);
-	channel_done(&p.source);
+	channel_done(&p.peer);
 	assert_int_equal(channel_recv(&p.worker, &m, SOON, &e), -EPIPE);
 	portering_end(&p);
 }
@@ -534,10 +545,10 @@ static void a_porter_unpacks_images_and_drops_padding(void **state)
 	(void)state;
 	scratch_file(dir, "pages-1.img", image, sizeof(image));
 	portering_start(&p);
-	assert_int_equal(channel_send(&p.source, MSG_PAD, &pad, SOON, &e), 0);
+	assert_int_equal(channel_send(&p.peer, MSG_PAD, &pad, SOON, &e), 0);
 	/* Over such a link everything is compressed. */
-	assert_int_equal(images_send(&p.source, dir, 1, &e), 0);
-	assert_true(transport_written(p.source.transport) < 10000);
+	assert_int_equal(images_send(&p.peer, dir, 1, &e), 0);
+	assert_true(transport_written(p.peer.transport) < 10000);
 	assert_int_equal(channel_expect(&p.worker, MSG_IMAGE, &m, SOON, &e), 0);
 	assert_int_equal(m.body.image.unpacked, 0);
 	assert_int_equal(m.body.image.data.len, sizeof(image));
@@ -559,7 +570,7 @@ static void a_porter_refuses_damaged_images(void **state)
 
 	(void)state;
 	portering_start(&p);
-	assert_int_equal(channel_send(&p.source, MSG_IMAGE, &image, SOON, &e), 0);
+	assert_int_equal(channel_send(&p.peer, MSG_IMAGE, &image, SOON, &e), 0);
 	assert_int_equal(channel_recv(&p.worker, &m, SOON, &e), -EBADMSG);
 	assert_non_null(strstr(e.text, "x.img is damaged"));
 	portering_end(&p);
@@ -573,14 +584,14 @@ static void a_porter_keeps_what_is_no_message(void **state)
 
 	(void)state;
 	portering_start(&p);
-	assert_int_equal(transport_write(p.source.transport, "garbage garbage", 15, NULL, 0, SOON, &e), 0);
+	assert_int_equal(transport_write(p.peer.transport, "garbage garbage", 15, NULL, 0, SOON, &e), 0);
 	assert_int_equal(channel_recv(&p.worker, &m, SOON, &e), -EPROTO);
 	assert_int_equal(e.class, ERR_PEER);
 	assert_non_null(strstr(e.text, "broke the protocol"));
 	/* The source is told. */
 	channel_abort(&p.worker, &e);
 	channel_done(&p.worker);
-	assert_true(channel_recv(&p.source, &m, SOON, &why) < 0);
+	assert_true(channel_recv(&p.peer, &m, SOON, &why) < 0);
 	assert_non_null(strstr(why.text, "broke the protocol"));
 	portering_end(&p);
 }
@@ -598,10 +609,10 @@ static void a_porter_of_pages_waits_for_its_line(void **state)
 
 	(void)state;
 	portering_start(&p);
-	p.source.kind = p.worker.kind = CHANNEL_BULK;
+	p.peer.kind = p.worker.kind = CHANNEL_BULK;
 	hello.host = hello.software = msg_string("test");
-	assert_int_equal(channel_send(&p.source, MSG_HELLO, &hello, SOON, &e), 0);
-	sink = bulk_sink(&p.source);
+	assert_int_equal(channel_send(&p.peer, MSG_HELLO, &hello, SOON, &e), 0);
+	sink = bulk_sink(&p.peer);
 	memset(page, 7, sizeof(page));
 	assert_int_equal(sink.pages(sink.ctx, 1, 0x100000, 1, CODEC_RAW, page, sizeof(page), &e), 0);
 	assert_int_equal(sink.end(sink.ctx, 1, sizeof(page), &e), 0);
@@ -614,8 +625,43 @@ static void a_porter_of_pages_waits_for_its_line(void **state)
 	assert_int_equal(stats.store_used, 2 << 20);
 	channel_done(&p.worker);
 	pthread_join(p.thread, NULL);
-	channel_done(&p.source);
+	channel_done(&p.peer);
 	keeper_free(k);
+}
+
+static void a_sources_porter_passes_on_what_a_target_may_say(void **state)
+{
+	static uint8_t pages[32 * PAGE_BYTES];
+	const struct msg_fault fault = {.vpid = 1, .pages = 1, .addr = 0x100000};
+	struct portering p;
+	struct page_sink sink;
+	struct lane *lane;
+	struct err e = ERR_INIT;
+	struct msg m;
+
+	(void)state;
+	assert_int_equal(lane_new(&lane), 0);
+	portering_begin(&p, lane, CHANNEL_URGENT);
+	assert_int_equal(channel_send(&p.peer, MSG_FAULT, &fault, SOON, &e), 0);
+	assert_int_equal(channel_expect(&p.worker, MSG_FAULT, &m, SOON, &e), 0);
+	assert_int_equal(m.body.fault.addr, fault.addr);
+	/* More of them than there are slots; a few pages need none. */
+	sink = bulk_sink(&p.worker);
+	for (uint32_t i = 1; i <= 32; i++) {
+		memset(pages, (int)i, sizeof(pages));
+		assert_int_equal(sink.pages(sink.ctx, 1, fault.addr, i, CODEC_RAW, pages, PAGES_TO_BYTES(i), &e), 0);
+		assert_int_equal(channel_expect(&p.peer, MSG_PAGES, &m, SOON, &e), 0);
+		assert_int_equal(m.body.pages.data.len, PAGES_TO_BYTES(i));
+		assert_memory_equal(m.body.pages.data.p, pages, PAGES_TO_BYTES(i));
+		msg_done(&m);
+	}
+	/* Pages go one way. */
+	sink = bulk_sink(&p.peer);
+	assert_int_equal(sink.pages(sink.ctx, 1, fault.addr, 1, CODEC_RAW, pages, PAGE_BYTES, &e), 0);
+	assert_int_equal(channel_recv(&p.worker, &m, SOON, &e), -EPROTO);
+	assert_int_equal(e.class, ERR_PEER);
+	assert_non_null(strstr(e.text, "broke the protocol"));
+	portering_end(&p);
 }
 
 static void faults_are_answered_with_the_page(void **state)
@@ -701,6 +747,7 @@ int main(void)
 		cmocka_unit_test(a_porter_refuses_damaged_images),
 		cmocka_unit_test(a_porter_keeps_what_is_no_message),
 		cmocka_unit_test(a_porter_of_pages_waits_for_its_line),
+		cmocka_unit_test(a_sources_porter_passes_on_what_a_target_may_say),
 		cmocka_unit_test(faults_are_answered_with_the_page),
 		cmocka_unit_test(a_manifest_reads_back),
 	};

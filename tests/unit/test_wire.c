@@ -189,7 +189,8 @@ struct pair {
 	int (*serve)(struct channel *far, struct err *e);
 	struct identity *key; /* of the far side: TLS */
 	struct identity *own;
-	struct proof *proof; /* of the near side's key, for the far one */
+	struct proof *proof;	  /* of the near side's key, for the far one */
+	struct proof *near_proof; /* the other way round */
 	const uint8_t *trusted_by_far, *trusted_by_near;
 	int far_result, near_result;
 	struct err far_error, near_error;
@@ -232,10 +233,12 @@ static int pair_open(struct pair *p)
 	p->far_fd = sv[1];
 	assert_int_equal(pthread_create(&p->thread, NULL, far_main, p), 0);
 	if (p->key)
-		r = transport_tls_connect(sv[0], p->own, trusts, (void *)p->trusted_by_near, SOON,
+		r = transport_tls_client(sv[0], p->own, trusts, (void *)p->trusted_by_near, p->near_proof,
 			&t, &p->near_error);
 	else
 		r = transport_plain(sv[0], sv[0], &t, &p->near_error);
+	if (r == 0 && p->key && (r = transport_handshake(t, SOON, &p->near_error)) < 0)
+		transport_free(t);
 	if (r == 0)
 		channel_init(&p->near, t, CHANNEL_CONTROL, true);
 	return p->near_result = r;
@@ -291,10 +294,12 @@ static void messages_cross_a_plain_connection(void **state)
 	assert_int_equal(p.far_result, 0);
 }
 
-/* What the far side's half keeps of a handshake of @a with @b. */
+/* What the half of the other side keeps of a handshake of client @a with server @b. */
 static void prove(struct identity *a, struct identity *b, struct proof *proof)
 {
-	struct pair p = {.serve = serve_hello_and_image, .key = b, .own = a, .proof = proof,
+	struct pair p = {.serve = serve_hello_and_image, .key = b, .own = a,
+		.proof = proof->of == PROOF_OF_CLIENT ? proof : NULL,
+		.near_proof = proof->of == PROOF_OF_SERVER ? proof : NULL,
 		.trusted_by_near = b->fingerprint, .trusted_by_far = a->fingerprint};
 
 	assert_int_equal(pair_open(&p), 0);
@@ -305,57 +310,71 @@ static void prove(struct identity *a, struct identity *b, struct proof *proof)
 
 static int check_proof(const struct proof *p, const uint8_t *nonce, const struct identity *self)
 {
-	return proof_check(nonce, self->cert, p->key, p->key_len, p->messages.data, p->messages.len);
+	return proof_check(p->of, nonce, self->cert, p->key, p->key_len, p->messages.data, p->messages.len);
 }
 
-/* Each byte of it counts, or says nothing to whoever checks (the client's end of the handshake, which is not
- * signed). */
+/* Each byte of it counts, or says nothing to whoever checks: what is in the messages after the signature. */
 static void check_changes(struct proof *p, const struct identity *b)
 {
-	const size_t finished = 4 + 32;
+	const size_t header = 4, last = p->of == PROOF_OF_CLIENT ? 8 : 5;
+	size_t message = 0, begin = 0, end = 0;
 
 	for (size_t i = 0; i < p->messages.len; i++) {
 		int r;
 
+		if (i == end) {
+			message += i > 0;
+			begin = i;
+			end = i + header + get_be16(p->messages.data + i + 2);
+		}
 		p->messages.data[i] ^= 1;
 		r = check_proof(p, p->nonce, b);
 		p->messages.data[i] ^= 1;
-		assert_int_equal(r, i < p->messages.len - finished + 4 ? -EACCES : 0);
+		assert_int_equal(r, message <= last || i < begin + header ? -EACCES : 0);
 	}
 	for (size_t n = 0; n < p->messages.len; n++)
-		assert_int_equal(proof_check(p->nonce, b->cert, p->key, p->key_len, p->messages.data, n), -EACCES);
+		assert_int_equal(proof_check(p->of, p->nonce, b->cert, p->key, p->key_len, p->messages.data, n), -EACCES);
+}
+
+static void is_proven_of(enum proof_of of, struct identity *a, struct identity *b)
+{
+	static const uint8_t nonce[PROOF_NONCE_LEN] = {1, 2, 3}, other[PROOF_NONCE_LEN] = {1, 2, 4};
+	struct identity *peer = of == PROOF_OF_CLIENT ? a : b, *self = of == PROOF_OF_CLIENT ? b : a;
+	uint8_t fingerprint[FINGERPRINT_LEN];
+	struct proof p, q;
+
+	proof_init(&p, of, nonce);
+	prove(a, b, &p);
+	assert_int_equal(fingerprint_of_key(p.key, p.key_len, fingerprint), 0);
+	assert_memory_equal(fingerprint, peer->fingerprint, sizeof(fingerprint));
+	assert_int_equal(check_proof(&p, nonce, self), 0);
+	/* Another time, another host (whom a server does not know yet when it signs), and the key of another. */
+	assert_int_equal(check_proof(&p, other, self), -EACCES);
+	assert_int_equal(check_proof(&p, nonce, peer), of == PROOF_OF_CLIENT ? -EACCES : 0);
+	/* What the other side signed says nothing. */
+	p.of = of == PROOF_OF_CLIENT ? PROOF_OF_SERVER : PROOF_OF_CLIENT;
+	assert_int_equal(check_proof(&p, nonce, self), -EACCES);
+	p.of = of;
+	check_changes(&p, self);
+	proof_init(&q, of, nonce);
+	prove(b, a, &q);
+	memcpy(p.key, q.key, sizeof(p.key));
+	assert_int_equal(check_proof(&p, nonce, self), -EACCES);
+	proof_done(&p);
+	proof_done(&q);
 }
 
 static void a_key_is_proven_to_who_did_not_shake_hands(void **state)
 {
-	static const uint8_t nonce[PROOF_NONCE_LEN] = {1, 2, 3}, other[PROOF_NONCE_LEN] = {1, 2, 4};
 	char *da = scratch_make(), *db = scratch_make();
 	struct identity a = IDENTITY_INIT, b = IDENTITY_INIT;
-	uint8_t fingerprint[FINGERPRINT_LEN];
 	struct err e = ERR_INIT;
-	struct proof p, q;
 
 	(void)state;
 	assert_int_equal(identity_load(da, &a, &e), 0);
 	assert_int_equal(identity_load(db, &b, &e), 0);
-	proof_init(&p, nonce);
-	prove(&a, &b, &p);
-	assert_int_equal(fingerprint_of_key(p.key, p.key_len, fingerprint), 0);
-	assert_memory_equal(fingerprint, a.fingerprint, sizeof(fingerprint));
-	assert_int_equal(check_proof(&p, nonce, &b), 0);
-	/* Another time, another host, and the key of another. */
-	assert_int_equal(check_proof(&p, other, &b), -EACCES);
-	assert_int_equal(check_proof(&p, nonce, &a), -EACCES);
-	proof_init(&q, nonce);
-	prove(&b, &a, &q);
-	memcpy(p.key, q.key, sizeof(p.key));
-	assert_int_equal(check_proof(&p, nonce, &b), -EACCES);
-	proof_done(&p);
-	proof_init(&p, nonce);
-	prove(&a, &b, &p);
-	check_changes(&p, &b);
-	proof_done(&p);
-	proof_done(&q);
+	is_proven_of(PROOF_OF_CLIENT, &a, &b);
+	is_proven_of(PROOF_OF_SERVER, &a, &b);
 	identity_done(&a);
 	identity_done(&b);
 	scratch_remove(da);
