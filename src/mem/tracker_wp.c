@@ -73,10 +73,11 @@ static int begin_region(struct seen *s, const struct region *g, uint64_t limit, 
 	return r < 0 ? r : pagemap_populated(s->process.pagemap, g->start, limit, ret);
 }
 
-/* Not up to [vsyscall], which is in the kernel's half. */
+/* Not up to [vsyscall], which is in the kernel's half. One that has grown while it was read may be there twice, and
+ * then the next one begins before the end of this one. */
 static uint64_t limit_of(const struct region *g, size_t i, size_t n)
 {
-	return i + 1 < n && g[1].start <= INT64_MAX ? g[1].start : g->end;
+	return i + 1 < n && g[1].start > g->end && g[1].start <= INT64_MAX ? g[1].start : g->end;
 }
 
 /* Their pages count as written like those of any region that was not registered at the last scan. */

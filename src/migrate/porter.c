@@ -33,11 +33,6 @@ static int hear(struct meeting *m, void *buf, size_t len, struct err *e)
 	return transport_read(m->transport, buf, len, m->start.deadline, e) < 0 ? err_wrap(e, "%s", m->name) : 0;
 }
 
-static enum proof_of proof_wanted(const struct porter_start *s)
-{
-	return s->calls ? PROOF_OF_SERVER : PROOF_OF_CLIENT;
-}
-
 static int judge_key(struct meeting *m, struct err *e)
 {
 	uint8_t answer;
@@ -58,7 +53,7 @@ static bool is_proven(const struct meeting *m, const struct porter_proof *p, con
 	if (!m->trusted || fingerprint_of_key(data, p->key_len, fingerprint) < 0 ||
 		memcmp(fingerprint, m->key, sizeof(fingerprint)) != 0)
 		return false;
-	return proof_check(proof_wanted(&m->start), m->start.nonce, m->start.self->cert, data, p->key_len,
+	return proof_check(porter_proves(&m->start), m->start.nonce, m->start.self->cert, data, p->key_len,
 		       data + p->key_len, p->messages_len) == 0;
 }
 
@@ -173,6 +168,8 @@ static int start(struct meeting *m, struct err *e)
 		lane_free(s->lane);
 		return err_sys(e, -pid, "starting a connection's process");
 	}
+	if (s->lane)
+		lane_hide(s->lane);
 	return transport_carried(ends[0], keep_wire(s), s->lane, &child, &m->transport, e);
 }
 

@@ -28,6 +28,12 @@ struct porter_start {
 	uint64_t deadline;		/* of the handshake */
 };
 
+/* Whose key it has to prove. */
+static inline enum proof_of porter_proves(const struct porter_start *s)
+{
+	return s->calls ? PROOF_OF_SERVER : PROOF_OF_CLIENT;
+}
+
 /* The porter's process, to its end. */
 __attribute__((noreturn)) void porter_main(const struct porter_start *s);
 

@@ -431,7 +431,7 @@ void porter_main(const struct porter_start *s)
 	struct proof p;
 	int r;
 
-	proof_init(&p, s->calls ? PROOF_OF_SERVER : PROOF_OF_CLIENT, s->nonce);
+	proof_init(&p, porter_proves(s), s->nonce);
 	r = become_porter(&g, s, &p, &t, &e);
 	if (r == 0 && s->self)
 		r = transport_handshake(t, s->deadline, &e);

@@ -48,6 +48,11 @@ void lane_free(struct lane *l)
 	free(l);
 }
 
+void lane_hide(struct lane *l)
+{
+	madvise(l->slots, (size_t)SLOTS * LANE_SLOT, MADV_DONTFORK);
+}
+
 int lane_fd(const struct lane *l)
 {
 	return l->free;

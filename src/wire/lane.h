@@ -25,6 +25,9 @@ int lane_new(struct lane **ret);
 /* NULL is fine. */
 void lane_free(struct lane *l);
 
+/* After fork(2), in the parent: whom it forks later has nothing of it. */
+void lane_hide(struct lane *l);
+
 /* What the other process needs to keep open. */
 int lane_fd(const struct lane *l);
 
