@@ -137,7 +137,8 @@ container_start() {
 	address=$(container_address "$site" "$name")
 	if container_has_vrrp "$site" "$name"; then
 		in_host "$site" sh -c "echo 1 >/run/vrrp-$VRRP.track"
-		wait_for 10 vrrp_is "$site" MASTER || die "keepalived at $site does not become MASTER"
+		wait_for 10 vrrp_is "$site" MASTER || die "keepalived at $site does not become MASTER: $(in_host "$site" \
+			sh -c "grep -H . /run/vrrp-*; pgrep -a keepalived; tail -n 8 /var/log/keepalived.log" 2>&1)"
 	elif [ -n "$address" ]; then
 		in_host "$site" ip addr add "$address" dev br0 nodad 2>/dev/null || :
 		in_host "$site" arping -q -c 1 -A -I br0 "${address%/*}" 2>/dev/null || :
