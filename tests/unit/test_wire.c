@@ -251,6 +251,30 @@ static void pair_close(struct pair *p)
 	pthread_join(p->thread, NULL);
 }
 
+struct two_hosts {
+	char *dirs[2];
+	struct identity a, b;
+};
+
+static void hosts_make(struct two_hosts *h)
+{
+	struct err e = ERR_INIT;
+
+	*h = (struct two_hosts){.a = IDENTITY_INIT, .b = IDENTITY_INIT};
+	for (int i = 0; i < 2; i++) {
+		h->dirs[i] = scratch_make();
+		assert_int_equal(identity_load(h->dirs[i], i == 0 ? &h->a : &h->b, &e), 0);
+	}
+}
+
+static void hosts_remove(struct two_hosts *h)
+{
+	identity_done(&h->a);
+	identity_done(&h->b);
+	scratch_remove(h->dirs[0]);
+	scratch_remove(h->dirs[1]);
+}
+
 static const uint8_t token[MSG_ID_LEN] = {1, 2, 3};
 
 static int serve_hello_and_image(struct channel *far, struct err *e)
@@ -366,47 +390,39 @@ static void is_proven_of(enum proof_of of, struct identity *a, struct identity *
 
 static void a_key_is_proven_to_who_did_not_shake_hands(void **state)
 {
-	char *da = scratch_make(), *db = scratch_make();
-	struct identity a = IDENTITY_INIT, b = IDENTITY_INIT;
-	struct err e = ERR_INIT;
+	struct two_hosts h;
 
 	(void)state;
-	assert_int_equal(identity_load(da, &a, &e), 0);
-	assert_int_equal(identity_load(db, &b, &e), 0);
-	is_proven_of(PROOF_OF_CLIENT, &a, &b);
-	is_proven_of(PROOF_OF_SERVER, &a, &b);
-	identity_done(&a);
-	identity_done(&b);
-	scratch_remove(da);
-	scratch_remove(db);
+	hosts_make(&h);
+	is_proven_of(PROOF_OF_CLIENT, &h.a, &h.b);
+	is_proven_of(PROOF_OF_SERVER, &h.a, &h.b);
+	hosts_remove(&h);
 }
 
 static void tls_connects_peers_that_trust_each_other_only(void **state)
 {
-	char *da = scratch_make(), *db = scratch_make();
-	struct identity a = IDENTITY_INIT, b = IDENTITY_INIT;
+	struct two_hosts h;
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(identity_load(da, &a, &e), 0);
-	assert_int_equal(identity_load(db, &b, &e), 0);
+	hosts_make(&h);
 
-	struct pair good = {.serve = serve_hello_and_image, .key = &b, .own = &a,
-		.trusted_by_far = a.fingerprint, .trusted_by_near = b.fingerprint};
+	struct pair good = {.serve = serve_hello_and_image, .key = &h.b, .own = &h.a,
+		.trusted_by_far = h.a.fingerprint, .trusted_by_near = h.b.fingerprint};
 	assert_int_equal(pair_open(&good), 0);
 	talk(&good);
 	pair_close(&good);
 	assert_int_equal(good.far_result, 0);
 
-	struct pair wrong_server = {.serve = serve_hello_and_image, .key = &b, .own = &a,
-		.trusted_by_far = a.fingerprint, .trusted_by_near = a.fingerprint};
+	struct pair wrong_server = {.serve = serve_hello_and_image, .key = &h.b, .own = &h.a,
+		.trusted_by_far = h.a.fingerprint, .trusted_by_near = h.a.fingerprint};
 	assert_true(pair_open(&wrong_server) < 0);
 	assert_non_null(strstr(wrong_server.near_error.text, "is not trusted here"));
 	pair_close(&wrong_server);
 	assert_true(wrong_server.far_result < 0);
 
-	struct pair stranger = {.serve = serve_hello_and_image, .key = &b, .own = &a,
-		.trusted_by_far = b.fingerprint, .trusted_by_near = b.fingerprint};
+	struct pair stranger = {.serve = serve_hello_and_image, .key = &h.b, .own = &h.a,
+		.trusted_by_far = h.b.fingerprint, .trusted_by_near = h.b.fingerprint};
 	if (pair_open(&stranger) == 0) {
 		/* In TLS 1.3 the client learns it with its first read. */
 		assert_true(channel_hello(&stranger.near, 0, token, NULL, SOON, &e) < 0);
@@ -416,10 +432,7 @@ static void tls_connects_peers_that_trust_each_other_only(void **state)
 	assert_true(stranger.far_result < 0);
 	assert_non_null(strstr(stranger.far_error.text, "is not trusted here"));
 
-	identity_done(&a);
-	identity_done(&b);
-	scratch_remove(da);
-	scratch_remove(db);
+	hosts_remove(&h);
 }
 
 static int serve_abort(struct channel *far, struct err *e)
@@ -521,17 +534,15 @@ static int read_one(void *ctx, struct err *e)
 /* TLS reads as much as there is: what it has beyond the first message no poll(2) tells. */
 static void what_has_been_read_already_is_not_waited_for(void **state)
 {
-	char *da = scratch_make(), *db = scratch_make();
-	struct identity a = IDENTITY_INIT, b = IDENTITY_INIT;
+	struct two_hosts h;
 	struct timespec until_all_is_there = {.tv_nsec = 50000000};
 	struct waiter w = WAITER_INIT;
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(identity_load(da, &a, &e), 0);
-	assert_int_equal(identity_load(db, &b, &e), 0);
-	struct pair p = {.serve = serve_three_at_once, .key = &b, .own = &a,
-		.trusted_by_far = a.fingerprint, .trusted_by_near = b.fingerprint};
+	hosts_make(&h);
+	struct pair p = {.serve = serve_three_at_once, .key = &h.b, .own = &h.a,
+		.trusted_by_far = h.a.fingerprint, .trusted_by_near = h.b.fingerprint};
 	assert_int_equal(pair_open(&p), 0);
 	assert_int_equal(channel_hello(&p.near, 0, token, NULL, SOON, &e), 0);
 	struct reading r = {.from = &p.near, .enough = eventfd(0, EFD_CLOEXEC)};
@@ -541,10 +552,7 @@ static void what_has_been_read_already_is_not_waited_for(void **state)
 	assert_int_equal(r.messages, 3);
 	pair_close(&p);
 	close(r.enough);
-	identity_done(&a);
-	identity_done(&b);
-	scratch_remove(da);
-	scratch_remove(db);
+	hosts_remove(&h);
 }
 
 static void preambles_route(void **state)
