@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "wire/msg.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,7 +12,7 @@
  * and says so over that socket; who reads takes them in this order. Free slots are counted by an eventfd.
  */
 
-#define LANE_SLOT (256u * 1024)
+#define LANE_SLOT MSG_DATA_MAX
 
 struct lane;
 
