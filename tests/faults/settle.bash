@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2154,SC2034
 # SPDX-License-Identifier: Apache-2.0
-# Faults of the link, and what is done after a fault: $container is who was to move, $from where to $to, $work a
+# Faults of the link and of processes, and what is done after a fault: $container is who was to move, $from where to $to, $work a
 # directory with the command's output in out. Needs quick.bash.
 
 JOURNAL=/var/lib/godwit/journal
@@ -22,6 +22,19 @@ silence() {
 
 speak() {
 	at tuebingen nft delete table inet silence
+}
+
+# hit_side SIGNAL SITE...: godwit's process for this migration there, the newest; fails when there is none but
+# the agent on each of them.
+hit_side() {
+	local signal=$1 site struck=1
+	shift
+	for site in "$@"; do
+		# shellcheck disable=SC2016  # expands there
+		if at "$site" sh -c 'newest=$(pgrep -n -x godwit)
+			[ "$newest" != "$(pgrep -o -x godwit)" ] && kill -"$1" "$newest"' x "$signal"; then struck=0; fi
+	done
+	return $struck
 }
 
 # As the message of a doubt tells a person to.
@@ -65,4 +78,12 @@ find_owner() {
 	owner=${has[0]:-}
 	[ ${#has[@]} = 1 ] || { owner='' && why="it is on: ${has[*]:-no host}" && return 1; }
 	runs_at "$owner" "$container" || { why="it does not run at $owner" && return 1; }
+}
+
+# clear_leftovers SITE: all of godwit's but the agent, its journal, and a silence.
+clear_leftovers() {
+	# shellcheck disable=SC2016  # expands there
+	at "$1" sh -c 'for p in $(pgrep "^godwit"); do [ "$p" = "$(pgrep -x -o godwit)" ] || kill -9 $p; done
+		nft delete table inet silence 2>/dev/null
+		rm -f "$1"/*' x "$JOURNAL"
 }
