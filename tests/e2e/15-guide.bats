@@ -8,13 +8,13 @@
 load helpers
 
 GUIDE=$BATS_TEST_DIRNAME/../../docs/GUIDE.md
-CACHE=${GODWIT_CACHE:-/var/cache/godwit}
 
 setup_file() {
 	load helpers
 	at strasbourg cat /usr/bin/godwit >"$BATS_FILE_TMPDIR/godwit"
 	chmod 755 "$BATS_FILE_TMPDIR/godwit"
 	export GODWIT_LAB=${GODWIT_LAB:-godwit-lab}-guide
+	load helpers
 	lab down
 	lab up --bare --no-player --godwit "$BATS_FILE_TMPDIR/godwit" 3>&-
 	local site
@@ -56,13 +56,13 @@ mmdebstrap() {
 
 # run_block FILE COMMAND...: by a shell there that stops at the first command that fails.
 run_block() {
-	{ echo cd && declare -f apt-get mmdebstrap at lab && cat "$1"; } | "${@:2}" bash -e -o pipefail 3>&-
+	{ echo cd && declare -f apt-get mmdebstrap at in_host host_pid && cat "$1"; } | "${@:2}" bash -e -o pipefail 3>&-
 }
 
 run_at() {
 	case $2 in
 	both) run_block "$1" at strasbourg && run_block "$1" at tuebingen ;;
-	image) run_block "$1" env CACHE="$CACHE" LAB="$(realpath "$LAB")" ;;
+	image) run_block "$1" env CACHE="$CACHE" STATE="$STATE" ;;
 	*) run_block "$1" at "$2" ;;
 	esac
 }

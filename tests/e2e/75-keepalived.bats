@@ -117,7 +117,7 @@ killed() {
 }
 
 # Nobody hears of tuebingen any more, in the middle of whatever it does, and nothing runs there.
-die() {
+host_dies() {
 	died=$(date +%s.%N)
 	at tuebingen ip link set wan0 down
 	at tuebingen pkill -9 -x 'godwit|godwit-guard|keepalived|vrrp-state|runc|criu|echo'
@@ -164,7 +164,7 @@ both_again() {
 	V=$V4 observed echo
 	move echo
 	wait_until no_handlers strasbourg
-	die
+	host_dies
 	strasbourg_takes_over
 	both_again
 }
@@ -178,7 +178,7 @@ in_both_places() {
 	move echo
 	start_migration_from tuebingen echo --mode stop --bandwidth 800
 	wait_until in_both_places
-	die
+	host_dies
 	strasbourg_takes_over
 	wait_until no_handlers strasbourg
 	end_migration

@@ -3,18 +3,9 @@
 
 load helpers
 
-hosts=/run/${GODWIT_LAB:-godwit-lab}/hosts
-
-# As lab exec does, without its start, which these many tests would spend most of their time on.
-at() {
-	nsenter -t "$(cat "$hosts/$1/pid")" -m -u -i -n -p -C -- env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin \
-		HOME=/root LANG=C.UTF-8 "${@:2}"
-}
-
 # The same process listens, and neither processes nor files nor descriptors are more than before.
 left_at() {
 	at "$1" pgrep -x godwit
-	agent_descriptors "$1"
 	host_state "$1"
 }
 
@@ -39,9 +30,9 @@ teardown_file() {
 
 # attacker TRY [HOST]: from that host's network.
 attacker() {
-	nsenter -t "$(cat "$hosts/${2:-strasbourg}/pid")" -n timeout 60 python3 \
+	nsenter -t "$(host_pid "${2:-strasbourg}")" -n timeout 60 python3 \
 		"$BATS_TEST_DIRNAME/attacker.py" 198.51.100.2 "$BATS_FILE_TMPDIR/keys" \
-		"$hosts/tuebingen/srv/mem" "$1"
+		"$STATE/hosts/tuebingen/srv/mem" "$1"
 }
 
 attack() {

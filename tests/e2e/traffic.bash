@@ -12,7 +12,7 @@ traffic_setup() {
 start() {
 	local name=$1
 	shift
-	"$LAB" "$@" >"$BATS_TEST_TMPDIR/$name.out" 2>&1 3>&- &
+	"$LAB/lab" "$@" >"$BATS_TEST_TMPDIR/$name.out" 2>&1 3>&- &
 	echo $! >"$BATS_TEST_TMPDIR/$name.pid"
 }
 

@@ -1,24 +1,12 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
-# The helpers of the end-to-end tests, quicker than with a lab command for each: for what is done hundreds
-# of times.
+# The helpers of the end-to-end tests, and some that wait within a host: for what is done hundreds of times.
 
 BATS_TEST_DIRNAME=$(cd "$(dirname "${BASH_SOURCE[0]}")/../e2e" && pwd)
 # shellcheck source=tests/e2e/helpers.bash
 . "$BATS_TEST_DIRNAME/helpers.bash"
-LAB=$(cd "$BATS_TEST_DIRNAME/../../lab" && pwd)
-# shellcheck source=lab/lib/common.sh
-. "$LAB/lib/common.sh"
 
 SETTLE_S=10 # for guards and keepers to end
-
-at() {
-	in_host "$@"
-}
-
-lab() {
-	"$LAB/lab" "$@"
-}
 
 # in_time SITE CONDITION: up to SETTLE_S seconds there, for a shell's condition.
 in_time() {
@@ -36,24 +24,6 @@ no_handlers() {
 # What is waited for here waits by itself.
 wait_until() {
 	"$@"
-}
-
-# The checker has verified all of its memory once more, from beginning to end; or another workload that does.
-# checker_verifies SITE [CONTAINER]
-checker_verifies() {
-	# shellcheck disable=SC2016  # expands there
-	at "$1" sh -c 'status=/proc/$(jq .init_process_pid "/run/runc/$1/state.json")/root/run/status
-		for i in $(seq 1200); do
-			if [ -s $status ]; then
-				read -r ok now rest <$status
-				[ "$ok" = ok ] || break
-				now=${now%,} first=${first:-$now}
-				[ "$now" -lt $((first + 2)) ] || exit 0
-			fi
-			sleep 0.05
-		done
-		cat $status
-		exit 1' x "${2:-checker}"
 }
 
 # A helper's `run`, as bats has it.
