@@ -63,6 +63,7 @@ static void put_number(struct nlmsghdr *h, uint16_t attribute, uint32_t value)
 
 void nft_begin(struct nft_batch *b, const struct nft *n)
 {
+	memset(b->room, 0, sizeof(b->room)); /* there are gaps between attributes */
 	b->len = 0;
 	b->sequence = 1;
 	b->table = n->table;

@@ -25,6 +25,7 @@ static void begin(struct request *q, uint16_t type, uint16_t flags, uint32_t ind
 {
 	struct ifinfomsg *m;
 
+	memset(q->room, 0, sizeof(q->room)); /* there are gaps between attributes */
 	q->h = mnl_nlmsg_put_header(q->room);
 	q->h->nlmsg_type = type;
 	q->h->nlmsg_flags = (uint16_t)(NLM_F_ACK | flags);

@@ -49,7 +49,7 @@ static int configure(struct queue *q, const struct nlmsghdr *h)
 
 static int bind_number(struct queue *q, uint16_t number)
 {
-	char room[256] __attribute__((aligned(NLMSG_ALIGNTO)));
+	char room[256] __attribute__((aligned(NLMSG_ALIGNTO))) = {0}; /* there are gaps between attributes */
 	struct nfqnl_msg_config_cmd bind = {.command = NFQNL_CFG_CMD_BIND};
 	struct nfqnl_msg_config_params whole = {
 		.copy_range = htonl(0xffff), .copy_mode = NFQNL_COPY_PACKET};
@@ -150,7 +150,7 @@ int queue_take(struct queue *q, unsigned max, queue_packet_fn *f, void *ctx)
  * room for have a number, too. */
 int queue_decide(struct queue *q, uint32_t verdict, uint32_t max)
 {
-	char room[256] __attribute__((aligned(NLMSG_ALIGNTO)));
+	char room[256] __attribute__((aligned(NLMSG_ALIGNTO))) = {0};
 	struct nfqnl_msg_verdict_hdr v = {.verdict = htonl(verdict)};
 	struct nlmsghdr *h = message(room, NFQNL_MSG_VERDICT_BATCH, 0, q->number);
 	uint32_t left = q->newest - q->decided;
