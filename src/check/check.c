@@ -194,7 +194,8 @@ static const char *undumpable(const char *target)
 	return NULL;
 }
 
-/* A path of a process's descriptor, seen from the container's own root: does it exist there? */
+/* A path of a process's descriptor, seen from the container's own root: does it exist there? Of a process that
+ * ends nothing does. */
 static bool is_inside(pid_t pid, const char *target, const struct stat *st)
 {
 	char path[PATH_MAX];
@@ -206,6 +207,15 @@ static bool is_inside(pid_t pid, const char *target, const struct stat *st)
 		return true;
 	return stat(path, &there) == 0 && there.st_ino == st->st_ino &&
 		there.st_rdev == st->st_rdev;
+}
+
+/* The kernel takes a process's files before its root (do_exit() in kernel/exit.c): one that still has them has
+ * had its root until now. */
+static bool has_closed(const char *fd)
+{
+	struct stat st;
+
+	return stat(fd, &st) < 0;
 }
 
 static void check_file(pid_t pid, const char *fd, struct verdicts *ret)
@@ -225,7 +235,7 @@ static void check_file(pid_t pid, const char *fd, struct verdicts *ret)
 		verdict_add(ret, "open files", CHECK_NO, "turn it off in the application",
 			"process %d: %s", pid, why);
 	else if (target[0] == '/' && (S_ISREG(st.st_mode) || S_ISCHR(st.st_mode)) &&
-		!is_inside(pid, target, &st))
+		!is_inside(pid, target, &st) && !has_closed(path))
 		verdict_add(ret, "open files", CHECK_NO,
 			"start the container with input and output to /dev/null or to files inside",
 			"process %d has %s open, which is outside the container", pid, target);
