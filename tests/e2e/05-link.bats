@@ -2,6 +2,8 @@
 # The lab's own links: what lab/lab link says is what the hosts get. Bounds are wide: whatever else
 # this machine does makes everything later, never earlier.
 
+# bats file_tags=long
+
 load helpers
 
 SITE=tuebingen

@@ -3,7 +3,7 @@
 
 load helpers
 
-ROUNDS=${GODWIT_TEST_ROUNDS:-5}
+ROUNDS=${GODWIT_TEST_ROUNDS:-3}
 
 setup_file() {
 	load helpers

@@ -66,6 +66,7 @@ silent_in() {
 	ends_well
 }
 
+# bats test_tags=long
 @test "reset, in mode post" {
 	reset_in post
 }
@@ -74,6 +75,7 @@ silent_in() {
 	reset_in hybrid
 }
 
+# bats test_tags=long
 @test "reset, again and again" {
 	start_drain post
 	for _ in 1 2 3 4 5; do
@@ -87,6 +89,7 @@ silent_in() {
 	silent_in post
 }
 
+# bats test_tags=long
 @test "silent and reset at the same time" {
 	start_drain post
 	silence
@@ -96,6 +99,7 @@ silent_in() {
 	ends_well
 }
 
+# bats test_tags=long
 @test "the cable is pulled out" {
 	start_drain post
 	at tuebingen ip link set wan0 down

@@ -57,6 +57,7 @@ kill_source() {
 	[ "$status" = 137 ]
 }
 
+# bats test_tags=long
 @test "the source is killed in the drain, and its guard goes on, in mode post" {
 	start_drain post
 	kill_source ''

@@ -41,6 +41,7 @@ start_by_tunnel() {
 	job=$!
 }
 
+# bats test_tags=long
 @test "in the copy" {
 	start_by_tunnel hybrid 200
 	wait_phase copy

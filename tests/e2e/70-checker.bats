@@ -4,7 +4,7 @@
 
 load helpers
 
-read -r HYBRID OTHERS <<<"${GODWIT_CHECKER_RUNS:-4 2}"
+read -r HYBRID OTHERS <<<"${GODWIT_CHECKER_RUNS:-2 2}"
 
 setup() {
 	start_checker

@@ -5,7 +5,7 @@ load helpers
 load traffic
 
 # Each of two migrations, of which the tests that count less than the first take a part.
-ROUNDS=${GODWIT_TEST_ROUNDS:-4}
+ROUNDS=${GODWIT_TEST_ROUNDS:-2}
 V4=10.10.0.100
 V6=fd10::100
 
@@ -63,6 +63,7 @@ udp_moves() {
 	udp_moves echo6 $V6
 }
 
+# bats test_tags=long
 @test "the same with 20 ms of delay and 100 Mbit/s" {
 	lab link tuebingen --delay 20 --rate 100
 	ROUNDS=$(((ROUNDS + 1) / 2))
@@ -173,6 +174,7 @@ killed() {
 	same_state
 }
 
+# bats test_tags=long
 @test "the source's process is killed: the connection lives, no rule is left, one host answers" {
 	killed strasbourg
 }

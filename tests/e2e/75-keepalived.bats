@@ -4,7 +4,7 @@
 load helpers
 load traffic
 
-ROUNDS=${GODWIT_TEST_ROUNDS:-2}
+ROUNDS=${GODWIT_TEST_ROUNDS:-1}
 V4=10.10.0.100
 V6=fd10::100
 
@@ -112,6 +112,7 @@ killed() {
 	killed strasbourg
 }
 
+# bats test_tags=long
 @test "the target's process is killed: the same" {
 	killed tuebingen
 }

@@ -94,10 +94,12 @@ own_moves() {
 	own_moves veth $V4 $V6
 }
 
+# bats test_tags=long
 @test "veth: datagrams of IPv6 and a connection of IPv4 live on" {
 	own_moves veth $V6 $V4
 }
 
+# bats test_tags=long
 @test "macvlan: datagrams of IPv4 and a connection of IPv6 live on" {
 	own_moves macvlan $V4 $V6
 }
@@ -148,10 +150,12 @@ killed() {
 	same_state
 }
 
+# bats test_tags=long
 @test "the source's process is killed: the network is the source's again" {
 	killed strasbourg
 }
 
+# bats test_tags=long
 @test "the target's process is killed: nothing of the network is left there" {
 	killed tuebingen
 }

@@ -42,16 +42,16 @@ assert_no_trace() {
 	checker_verifies tuebingen
 }
 
-@test "godwit is killed while it attaches and while it copies" {
+# killed_after SECONDS...: to attach to that many takes some tenths of a second, which is how copying begins.
+killed_after() {
 	strict_start
 	pid=$(container_pid strasbourg checker)
 	save_state
-	# To attach to that many takes some tenths of a second, which is how copying begins.
-	for delay in 0 0.02 0.1 0.4; do
+	for delay in "$@"; do
 		at strasbourg godwit migrate --mode hybrid checker tuebingen \
 			>"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
 		wait_until grep -q "^copy" "$BATS_TEST_TMPDIR/out" || { cat "$BATS_TEST_TMPDIR/out"; return 1; }
-		sleep $delay
+		sleep "$delay"
 		# The oldest of that name is neither guard nor helper.
 		at strasbourg pkill -9 -o -f '^godwit migrate'
 		wait $! || :
@@ -63,6 +63,15 @@ assert_no_trace() {
 		checker_verifies strasbourg
 	done
 	same_state
+}
+
+@test "godwit is killed while it attaches and while it copies" {
+	killed_after 0.02 0.4
+}
+
+# bats test_tags=long
+@test "godwit is killed at other moments" {
+	killed_after 0 0.1
 }
 
 @test "a process that is traced is named beforehand" {
@@ -98,12 +107,13 @@ outer_freeze() {
 	checker_verifies strasbourg
 }
 
-@test "the upper cgroup is frozen while memory is copied: refused soon, and it runs on when thawed" {
+# frozen_after SECONDS...
+frozen_after() {
 	nested_start
-	for delay in 0 0.03 0.1; do
+	for delay in "$@"; do
 		start_migration checker --mode hybrid
 		wait_phase copy
-		sleep $delay
+		sleep "$delay"
 		outer_freeze 1
 		end_migration
 		outer_freeze 0
@@ -113,4 +123,13 @@ outer_freeze() {
 		wait_until assert_no_trace /sys/fs/cgroup/outer/checker
 		checker_verifies strasbourg
 	done
+}
+
+@test "the upper cgroup is frozen while memory is copied: refused soon, and it runs on when thawed" {
+	frozen_after 0.03
+}
+
+# bats test_tags=long
+@test "the upper cgroup is frozen at other moments" {
+	frozen_after 0 0.1
 }

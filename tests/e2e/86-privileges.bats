@@ -91,6 +91,7 @@ kill_one_before_commit() {
 	kill_one_before_commit tuebingen
 }
 
+# bats test_tags=long
 @test "one of the source's is killed before the commit" {
 	kill_one_before_commit strasbourg
 }
@@ -111,6 +112,7 @@ kill_all_after_commit() {
 	same_state
 }
 
+# bats test_tags=long
 @test "all of the target's are killed after the commit" {
 	kill_all_after_commit tuebingen
 }
