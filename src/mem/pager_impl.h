@@ -36,7 +36,7 @@ struct pager_view {
 	uint32_t window;   /* pages to ask for */
 };
 
-/* A fault whose page was asked for. */
+/* A fault whose page was asked for, or could not be installed yet. */
 struct wait {
 	struct pager_view *view;
 	uint64_t original, since;

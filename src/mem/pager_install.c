@@ -240,6 +240,30 @@ static bool step_views(struct pager *p)
 	return false;
 }
 
+/* The page is here. True when it was installed, or needn't be any more. */
+static bool end_wait(struct pager *p, const struct wait *x, const struct block *b)
+{
+	uint32_t i = page_in_block(x->original);
+	const uint8_t *data = page_bit(&b->zero, i) ? NULL : b->mem + PAGES_TO_BYTES(i);
+
+	return pager_install(p, x->view, x->original, 1, data) == 0;
+}
+
+/* Before the opening: one page that a thread waits for. Events may have kept it from being installed. */
+static bool step_waits(struct pager *p)
+{
+	for (size_t i = 0; i < p->n_waits; i++) {
+		const struct wait x = p->waits[i];
+		const struct block *b = map_get(&x.view->image->blocks, block_of(x.original));
+		uint32_t k = page_in_block(x.original);
+
+		if (b && (page_bit(&b->have, k) || page_bit(&b->zero, k)) && view_is_pending(&x.view->view, x.original) &&
+			end_wait(p, &x, b))
+			return true;
+	}
+	return false;
+}
+
 void pager_retry(struct pager *p)
 {
 	pthread_mutex_lock(&p->lock);
@@ -268,13 +292,14 @@ bool pager_step(struct pager *p)
 	bool did = false;
 
 	pthread_mutex_lock(&p->lock);
-	if (p->open && p->unsettled)
-		did = step_views(p);
+	if (p->unsettled)
+		did = p->open ? step_views(p) : step_waits(p);
 	if (!did && p->open && !p->hot_done) {
 		p->hot_done = true;
 		did = true;
-	} else if (!did && p->open && p->unsettled) {
-		sweep(p);
+	} else if (!did && p->unsettled) {
+		if (p->open)
+			sweep(p);
 		p->unsettled = false;
 	}
 	pthread_mutex_unlock(&p->lock);

@@ -64,6 +64,21 @@ static void install_around(struct pager *p, struct pager_view *w, struct block *
 			break;
 }
 
+static void add_wait(struct pager *p, struct pager_view *w, uint64_t original, uint64_t since)
+{
+	if (p->n_waits < PAGER_WAITS_MAX)
+		p->waits[p->n_waits++] = (struct wait){w, original, since};
+}
+
+/* With a page that is here. One that an event keeps from being installed now is by pager_step(). */
+static void answer_fault(struct pager *p, struct pager_view *w, uint64_t original, const uint8_t *data, uint64_t since)
+{
+	if (pager_install(p, w, original, 1, data) < 0)
+		add_wait(p, w, original, since);
+	else
+		pager_sample(p, since);
+}
+
 /* Answers one fault; a wish with pages != 0 when the page has to be asked for. */
 static int serve_fault(struct pager *p, struct pager_view *w, uint64_t addr, struct pager_wish *wish)
 {
@@ -79,18 +94,15 @@ static int serve_fault(struct pager *p, struct pager_view *w, uint64_t addr, str
 		return -ENOMEM;
 	i = page_in_block(original);
 	if (page_bit(&b->zero, i)) {
-		pager_install(p, w, original, 1, NULL);
-		pager_sample(p, since);
+		answer_fault(p, w, original, NULL, since);
 	} else if (page_bit(&b->have, i)) {
-		pager_install(p, w, original, 1, b->mem + PAGES_TO_BYTES(i));
-		pager_sample(p, since);
+		answer_fault(p, w, original, b->mem + PAGES_TO_BYTES(i), since);
 		if (p->open)
 			install_around(p, w, b, i);
 		pager_give_back(p, w->image, block_of(original), b);
 	} else {
 		p->stats.urgent++;
-		if (p->n_waits < PAGER_WAITS_MAX)
-			p->waits[p->n_waits++] = (struct wait){w, original, since};
+		add_wait(p, w, original, since);
 		*wish = make_wish(p, w, b, original);
 	}
 	return 0;

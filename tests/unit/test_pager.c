@@ -598,6 +598,31 @@ static void a_fork_beside_a_fault_misses_nothing(void **state)
 	tear_down(&s);
 }
 
+/* Before the opening, too, it is installed as soon as the fork has gone on: CRIU may wait for it. */
+static void a_fork_beside_a_fault_before_opening(void **state)
+{
+	struct scene s;
+	struct forking f = {.scene = &s, .status = -1};
+	pthread_t touching, forking;
+	struct timespec soon;
+
+	(void)state;
+	set_up(&s, 400, EVENTS | UFFD_FEATURE_EVENT_FORK);
+	put_pages(&s, 0, 400);
+	pthread_create(&touching, NULL, touch_one, &s);
+	pthread_create(&forking, NULL, fork_one, &f);
+	usleep(100000);
+	start(&s);
+	clock_gettime(CLOCK_REALTIME, &soon);
+	soon.tv_sec += 10;
+	assert_int_equal(pthread_timedjoin_np(touching, NULL, &soon), 0);
+	pager_open(s.pager);
+	pthread_join(forking, NULL);
+	assert_int_equal(f.status, 0);
+	wait_done(&s);
+	tear_down(&s);
+}
+
 static size_t count_descriptors(void)
 {
 	size_t n = 0;
@@ -747,6 +772,7 @@ int main(void)
 		cmocka_unit_test(discarded_and_moved_memory),
 		cmocka_unit_test(children_get_every_page_too),
 		cmocka_unit_test(a_fork_beside_a_fault_misses_nothing),
+		cmocka_unit_test(a_fork_beside_a_fault_before_opening),
 		cmocka_unit_test(children_that_have_ended_hold_nothing),
 		cmocka_unit_test(no_descriptor_is_no_end),
 		cmocka_unit_test(a_full_store_says_so),
