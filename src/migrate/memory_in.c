@@ -185,19 +185,6 @@ int memory_in_runs(struct memory_in *m, struct err *e)
 	return r < 0 ? keeper_error(r, "telling the container's keeper", e) : 0;
 }
 
-int memory_in_wait_all(struct memory_in *m, struct err *e)
-{
-	while (!keeper_done(m->keeper)) {
-		int r = waiter_wait(m->waiter, keeper_event_fd(m->keeper), DEADLINE_NEVER, e);
-
-		if (r == 0)
-			r = keeper_event(m->keeper, e);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 struct pager_stats memory_in_stats(struct memory_in *m)
 {
 	struct pager_stats s = {0};
@@ -205,6 +192,40 @@ struct pager_stats memory_in_stats(struct memory_in *m)
 	if (m->keeper)
 		keeper_stats(m->keeper, &s);
 	return s;
+}
+
+static int stands_still(const struct pager_stats *s, unsigned streams, int ms, struct err *e)
+{
+	return err_set(e, ERR_LOCAL, ETIMEDOUT,
+		"%llu of the container's pages are missing, and for %d s none has come (%llu have, on %u streams)",
+		(unsigned long long)s->pending, ms / 1000, (unsigned long long)s->arrived, streams);
+}
+
+/* 0: something has come or been installed since @before. */
+static int look_for_progress(struct memory_in *m, struct pager_stats *before, int ms, struct err *e)
+{
+	struct pager_stats now = memory_in_stats(m);
+	bool moved = now.arrived != before->arrived || now.pending != before->pending;
+
+	*before = now;
+	return moved ? 0 : stands_still(&now, m->streams, ms, e);
+}
+
+int memory_in_wait_all(struct memory_in *m, int patience_ms, struct err *e)
+{
+	struct pager_stats before = memory_in_stats(m);
+	int r = 0;
+
+	while (r >= 0 && !keeper_done(m->keeper)) {
+		uint64_t deadline = patience_ms < 0 ? DEADLINE_NEVER : deadline_in_ms((uint64_t)patience_ms);
+
+		r = waiter_wait(m->waiter, keeper_event_fd(m->keeper), deadline, e);
+		if (r == -ETIMEDOUT && !err_is_set(e))
+			r = look_for_progress(m, &before, patience_ms, e);
+		else if (r == 0)
+			r = keeper_event(m->keeper, e);
+	}
+	return r < 0 ? r : 0;
 }
 
 static void unwatch(struct memory_in *m, const struct incoming *in)

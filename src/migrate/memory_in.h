@@ -61,8 +61,9 @@ int memory_in_own(struct memory_in *m, struct err *e);
 /* It does. */
 int memory_in_runs(struct memory_in *m, struct err *e);
 
-/* Until everything is installed. */
-int memory_in_wait_all(struct memory_in *m, struct err *e);
+/* Until everything is installed. -ETIMEDOUT when for @patience_ms nothing has come or been installed; -1: it waits
+ * for ever. */
+int memory_in_wait_all(struct memory_in *m, int patience_ms, struct err *e);
 
 struct pager_stats memory_in_stats(struct memory_in *m);
 
