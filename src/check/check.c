@@ -194,19 +194,38 @@ static const char *undumpable(const char *target)
 	return NULL;
 }
 
+static int stat_inside(pid_t pid, const char *target, struct stat *ret)
+{
+	char path[PATH_MAX];
+
+	if (snprintf(path, sizeof(path), "/proc/%d/root%s", pid, target) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	return stat(path, ret) < 0 ? -errno : 0;
+}
+
+/* An entry of the container's own /proc of a process that has ended since: CRIU restores these, too. */
+static bool is_of_dead(pid_t pid, const struct stat *st)
+{
+	struct stat proc;
+
+	return stat_inside(pid, "/proc", &proc) == 0 && proc.st_dev == st->st_dev;
+}
+
 /* A path of a process's descriptor, seen from the container's own root: does it exist there? Of a process that
  * ends nothing does. */
 static bool is_inside(pid_t pid, const char *target, const struct stat *st)
 {
-	char path[PATH_MAX];
 	struct stat there;
+	int r;
 
 	if (strstr(target, " (deleted)"))
 		return true;
-	if (snprintf(path, sizeof(path), "/proc/%d/root%s", pid, target) >= (int)sizeof(path))
+	r = stat_inside(pid, target, &there);
+	if (r == -ENAMETOOLONG)
 		return true;
-	return stat(path, &there) == 0 && there.st_ino == st->st_ino &&
-		there.st_rdev == st->st_rdev;
+	if (r == -ENOENT)
+		return is_of_dead(pid, st);
+	return r == 0 && there.st_ino == st->st_ino && there.st_rdev == st->st_rdev;
 }
 
 /* The kernel takes a process's files before its root (do_exit() in kernel/exit.c): one that still has them has

@@ -52,6 +52,14 @@ teardown() {
 	assert_says "is paused" "runc resume"
 }
 
+@test "a file outside the container is open" {
+	at strasbourg sh -c 'runc run -d --bundle /srv/mem outside </etc/passwd >/dev/null 2>&1'
+	migrate strasbourg tuebingen outside
+	at strasbourg runc delete --force outside
+	[ "$status" = 3 ]
+	assert_says "has /etc/passwd open, which is outside the container" "files inside"
+}
+
 @test "unknown host" {
 	migrate strasbourg nowhere mem
 	[ "$status" = 3 ]
