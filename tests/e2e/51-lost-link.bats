@@ -85,6 +85,7 @@ silent_in() {
 	ends_well
 }
 
+# bats test_tags=long
 @test "silent, in mode post" {
 	silent_in post
 }

@@ -35,6 +35,7 @@ moves_often() {
 	moves_often hybrid "$HYBRID"
 }
 
+# bats test_tags=long
 @test "pre" {
 	moves_often pre "$OTHERS"
 }
@@ -43,6 +44,7 @@ moves_often() {
 	moves_often post "$OTHERS"
 }
 
+# bats test_tags=long
 @test "stop" {
 	moves_often stop "$OTHERS"
 }

@@ -73,6 +73,7 @@ vrrp_moves() {
 	V=$V4 vrrp_moves echo
 }
 
+# bats test_tags=long
 @test "the same with IPv6" {
 	V=$V6 vrrp_moves echo6
 }
