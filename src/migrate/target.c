@@ -647,13 +647,25 @@ static void look_at_connections(struct target *t)
 		arrival_look(&t->arrival, processes, n);
 }
 
+/* CRIU may have waited for a page. */
+static void tell_what_came(struct target *t)
+{
+	struct pager_stats s = memory_in_stats(&t->memory);
+
+	say(t, "not restored when %llu pages had come; %llu were lacking, %llu had been touched, %llu of them too early",
+		(unsigned long long)s.arrived, (unsigned long long)s.pending, (unsigned long long)s.faults,
+		(unsigned long long)s.urgent);
+}
+
 static int run_restore(void *ctx, struct err *e)
 {
 	struct target *t = ctx;
 	int r = restore_to_gate(&t->restore, &t->waiter, e);
 
-	if (r < 0)
+	if (r < 0) {
+		tell_what_came(t);
 		return r;
+	}
 	cgroup_warm_stop(&t->warmer);
 	r = FAULT(target_at_gate, e);
 	if (r == 0)
