@@ -49,7 +49,7 @@ to_and_fro() {
 	save_state
 	to_and_fro hybrid
 	# However slow this machine and a sanitizer make it.
-	ROUNDS=3 to_and_fro pre --max-downtime 60000
+	to_and_fro pre --max-downtime 60000
 	same_state
 }
 

@@ -69,7 +69,7 @@ teardown() {
 }
 
 @test "memory that is written at 50 MB/s" {
-	moves mem 2 200 50 random
+	moves mem 1 200 50 random
 }
 
 @test "a sizeable tmpfs, and a file lock" {

@@ -67,13 +67,13 @@ kill_next_worker() {
 	at tuebingen sh -c 'pkill -9 -x godwit -P "$(pgrep -x godwit-keeper)"'
 }
 
-# bats test_tags=long
 @test "the target's process" {
 	drain_starts
 	kill_worker
 	comes_again
 }
 
+# bats test_tags=long
 @test "the target's process, again and again" {
 	drain_starts
 	kill_worker

@@ -18,11 +18,12 @@ teardown() {
 	at strasbourg sh -c "rmdir /sys/fs/cgroup/outer 2>/dev/null || :"
 }
 
+# strict_start PROCESSES: of some seven threads each.
 strict_start() {
-	BUNDLE_EDIT=$STRICT lab workload start strasbourg checker 30 10 3
+	BUNDLE_EDIT=$STRICT lab workload start strasbourg checker "$1" 10 3
 	checker_verifies strasbourg
-	[ "$(at strasbourg sh -c 'wc -l </sys/fs/cgroup/checker/cgroup.procs')" -gt 30 ]
-	[ "$(at strasbourg sh -c 'wc -l </sys/fs/cgroup/checker/cgroup.threads')" -gt 150 ]
+	[ "$(at strasbourg sh -c 'wc -l </sys/fs/cgroup/checker/cgroup.procs')" -gt "$1" ]
+	[ "$(at strasbourg sh -c 'wc -l </sys/fs/cgroup/checker/cgroup.threads')" -gt $((5 * $1)) ]
 }
 
 # assert_no_trace [CGROUP]: nobody traces its processes, and none has a descriptor that it didn't open.
@@ -36,15 +37,15 @@ assert_no_trace() {
 }
 
 @test "no capabilities, seccomp, 30 processes with 200 threads" {
-	strict_start
+	strict_start 30
 	migrate strasbourg tuebingen checker --mode hybrid --max-downtime 60000
 	[ "$status" = 0 ] || { echo "$output"; return 1; }
 	checker_verifies tuebingen
 }
 
-# killed_after SECONDS...: to attach to that many takes some tenths of a second, which is how copying begins.
+# killed_after SECONDS...: to attach to that many takes a tenth of a second, which is how copying begins.
 killed_after() {
-	strict_start
+	strict_start 12
 	pid=$(container_pid strasbourg checker)
 	save_state
 	for delay in "$@"; do
