@@ -42,7 +42,6 @@
 #define HELLO_MS 10000
 #define DECIDE_MS 600000 /* the user may look at the verdicts */
 #define DUMP_MS 660000	 /* the source dumps, and sends nothing meanwhile: longer than it waits */
-#define PATIENCE_MS 10000 /* for the next page, when all are waited for before the commit */
 #define REPORT_MS 500
 #define RESUME_MS 900000 /* longer than a source tries */
 
@@ -670,9 +669,9 @@ static int run_restore(void *ctx, struct err *e)
 	r = FAULT(target_at_gate, e);
 	if (r == 0)
 		r = memory_in_open(&t->memory, e);
-	/* The source stands still, and still has it. */
+	/* The source stands still, and still has it: not for ever. */
 	if (r == 0 && (t->mode == MODE_STOP || t->mode == MODE_PRE))
-		r = memory_in_wait_all(&t->memory, PATIENCE_MS, e);
+		r = memory_in_wait_all(&t->memory, CHANNEL_SILENCE_MS, e);
 	if (r == 0)
 		r = send_phases(t, MSG_RESTORED, e);
 	if (r < 0)
