@@ -240,25 +240,15 @@ static bool step_views(struct pager *p)
 	return false;
 }
 
-/* The page is here. True when it was installed, or needn't be any more. */
-static bool end_wait(struct pager *p, const struct wait *x, const struct block *b)
-{
-	uint32_t i = page_in_block(x->original);
-	const uint8_t *data = page_bit(&b->zero, i) ? NULL : b->mem + PAGES_TO_BYTES(i);
-
-	return pager_install(p, x->view, x->original, 1, data) == 0;
-}
-
 /* Before the opening: one page that a thread waits for. Events may have kept it from being installed. */
 static bool step_waits(struct pager *p)
 {
 	for (size_t i = 0; i < p->n_waits; i++) {
-		const struct wait x = p->waits[i];
-		const struct block *b = map_get(&x.view->image->blocks, block_of(x.original));
-		uint32_t k = page_in_block(x.original);
+		const struct wait *x = &p->waits[i];
+		struct block *b = map_get(&x->view->image->blocks, block_of(x->original));
+		uint32_t k = page_in_block(x->original);
 
-		if (b && (page_bit(&b->have, k) || page_bit(&b->zero, k)) && view_is_pending(&x.view->view, x.original) &&
-			end_wait(p, &x, b))
+		if (b && !x->view->broken && pager_install_block(p, x->view, b, k, k + 1, false))
 			return true;
 	}
 	return false;

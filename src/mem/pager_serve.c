@@ -70,13 +70,19 @@ static void add_wait(struct pager *p, struct pager_view *w, uint64_t original, u
 		p->waits[p->n_waits++] = (struct wait){w, original, since};
 }
 
-/* With a page that is here. One that an event keeps from being installed now is by pager_step(). */
-static void answer_fault(struct pager *p, struct pager_view *w, uint64_t original, const uint8_t *data, uint64_t since)
+/* With a page that is here. One that an event keeps from being installed now is by pager_step(), which does not
+ * leave it out, should it be zero, when it has been asked for. */
+static void answer_fault(struct pager *p, struct pager_view *w, struct block *b, uint64_t original, uint64_t since)
 {
-	if (pager_install(p, w, original, 1, data) < 0)
-		add_wait(p, w, original, since);
-	else
+	uint32_t i = page_in_block(original);
+	const uint8_t *data = page_bit(&b->zero, i) ? NULL : b->mem + PAGES_TO_BYTES(i);
+
+	if (pager_install(p, w, original, 1, data) == 0) {
 		pager_sample(p, since);
+		return;
+	}
+	page_bit_set(&b->asked, i);
+	add_wait(p, w, original, since);
 }
 
 /* Answers one fault; a wish with pages != 0 when the page has to be asked for. */
@@ -94,9 +100,9 @@ static int serve_fault(struct pager *p, struct pager_view *w, uint64_t addr, str
 		return -ENOMEM;
 	i = page_in_block(original);
 	if (page_bit(&b->zero, i)) {
-		answer_fault(p, w, original, NULL, since);
+		answer_fault(p, w, b, original, since);
 	} else if (page_bit(&b->have, i)) {
-		answer_fault(p, w, original, b->mem + PAGES_TO_BYTES(i), since);
+		answer_fault(p, w, b, original, since);
 		if (p->open)
 			install_around(p, w, b, i);
 		pager_give_back(p, w->image, block_of(original), b);

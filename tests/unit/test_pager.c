@@ -514,9 +514,9 @@ static void discarded_and_moved_memory(void **state)
 	tear_down(&s);
 }
 
-static void check_in_child(const struct scene *s)
+static void check_in_child(const struct scene *s, uint32_t pages)
 {
-	for (uint32_t i = 0; i < s->pages; i++)
+	for (uint32_t i = 0; i < pages; i++)
 		if (!is_page(s->mem + PAGES_TO_BYTES(i), i))
 			_exit(1);
 	_exit(0);
@@ -539,7 +539,7 @@ static void children_get_every_page_too(void **state)
 		kids[k] = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 		assert_true(kids[k] >= 0);
 		if (kids[k] == 0)
-			check_in_child(&s);
+			check_in_child(&s, s.pages);
 	}
 	put_pages(&s, 1100, 900);
 	for (size_t k = 0; k < 8; k++) {
@@ -571,56 +571,99 @@ static void *fork_one(void *arg)
 	pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 
 	if (pid == 0)
-		check_in_child(f->scene);
+		check_in_child(f->scene, 400);
 	waitpid(pid, &f->status, 0);
 	return NULL;
 }
 
-/* A fault and a fork that are read at once: what is installed for the fault came after the fork. */
+static void *touch_zero(void *arg)
+{
+	const struct scene *s = arg;
+
+	assert_true(is_zero(s->mem + PAGES_TO_BYTES(400)));
+	return NULL;
+}
+
+struct beside {
+	struct forking forking;
+	pthread_t touches, forks;
+};
+
+/* A fault and a fork that are read at once: what is installed for the fault can be only after the fork. */
+static void begin_beside(struct beside *b, struct scene *s, void *(*touch)(void *))
+{
+	b->forking = (struct forking){.scene = s, .status = -1};
+	pthread_create(&b->touches, NULL, touch, s);
+	pthread_create(&b->forks, NULL, fork_one, &b->forking);
+	usleep(100000);
+	start(s);
+}
+
+static void assert_touched_soon(const struct beside *b)
+{
+	struct timespec soon;
+
+	clock_gettime(CLOCK_REALTIME, &soon);
+	soon.tv_sec += 10;
+	assert_int_equal(pthread_timedjoin_np(b->touches, NULL, &soon), 0);
+}
+
+static void end_beside(const struct beside *b, struct scene *s)
+{
+	pthread_join(b->forks, NULL);
+	assert_int_equal(b->forking.status, 0);
+	wait_done(s);
+	tear_down(s);
+}
+
 static void a_fork_beside_a_fault_misses_nothing(void **state)
 {
 	struct scene s;
-	struct forking f = {.scene = &s, .status = -1};
-	pthread_t touching, forking;
+	struct beside b;
 
 	(void)state;
 	set_up(&s, 400, EVENTS | UFFD_FEATURE_EVENT_FORK);
 	put_pages(&s, 0, 400);
 	pager_open(s.pager);
-	pthread_create(&touching, NULL, touch_one, &s);
-	pthread_create(&forking, NULL, fork_one, &f);
-	usleep(100000);
-	start(&s);
-	pthread_join(touching, NULL);
-	pthread_join(forking, NULL);
-	assert_int_equal(f.status, 0);
-	wait_done(&s);
-	tear_down(&s);
+	begin_beside(&b, &s, touch_one);
+	assert_touched_soon(&b);
+	end_beside(&b, &s);
 }
 
 /* Before the opening, too, it is installed as soon as the fork has gone on: CRIU may wait for it. */
 static void a_fork_beside_a_fault_before_opening(void **state)
 {
 	struct scene s;
-	struct forking f = {.scene = &s, .status = -1};
-	pthread_t touching, forking;
-	struct timespec soon;
+	struct beside b;
 
 	(void)state;
 	set_up(&s, 400, EVENTS | UFFD_FEATURE_EVENT_FORK);
 	put_pages(&s, 0, 400);
-	pthread_create(&touching, NULL, touch_one, &s);
-	pthread_create(&forking, NULL, fork_one, &f);
-	usleep(100000);
-	start(&s);
-	clock_gettime(CLOCK_REALTIME, &soon);
-	soon.tv_sec += 10;
-	assert_int_equal(pthread_timedjoin_np(touching, NULL, &soon), 0);
+	begin_beside(&b, &s, touch_one);
+	assert_touched_soon(&b);
 	pager_open(s.pager);
-	pthread_join(forking, NULL);
-	assert_int_equal(f.status, 0);
-	wait_done(&s);
-	tear_down(&s);
+	end_beside(&b, &s);
+}
+
+/* A zero page that a thread waits for can't be left out. */
+static void a_fork_beside_a_fault_of_zero(void **state)
+{
+	(void)state;
+	for (int first = 0; first < 2; first++) {
+		struct scene s;
+		struct beside b;
+
+		set_up(&s, 401, EVENTS | UFFD_FEATURE_EVENT_FORK);
+		put_pages(&s, 0, 400);
+		assert_int_equal(pager_put(s.pager, VPID, (uintptr_t)s.mem + PAGES_TO_BYTES(400), 1, NULL), 0);
+		if (first)
+			pager_open(s.pager);
+		begin_beside(&b, &s, touch_zero);
+		assert_touched_soon(&b);
+		if (!first)
+			pager_open(s.pager);
+		end_beside(&b, &s);
+	}
 }
 
 static size_t count_descriptors(void)
@@ -684,7 +727,7 @@ static void no_descriptor_is_no_end(void **state)
 	setrlimit(RLIMIT_NOFILE, &now);
 	pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 	if (pid == 0)
-		check_in_child(&s);
+		check_in_child(&s, s.pages);
 	put_pages(&s, 0, 500);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
@@ -773,6 +816,7 @@ int main(void)
 		cmocka_unit_test(children_get_every_page_too),
 		cmocka_unit_test(a_fork_beside_a_fault_misses_nothing),
 		cmocka_unit_test(a_fork_beside_a_fault_before_opening),
+		cmocka_unit_test(a_fork_beside_a_fault_of_zero),
 		cmocka_unit_test(children_that_have_ended_hold_nothing),
 		cmocka_unit_test(no_descriptor_is_no_end),
 		cmocka_unit_test(a_full_store_says_so),
