@@ -169,9 +169,10 @@ static int send_chunk(struct stream *t, const struct process *p, uint64_t addr, 
 	if (!live || (r != -EFAULT && r != -ESRCH))
 		return err_sys(e, -r, "reading %u pages at 0x%llx of process %d", n,
 			(unsigned long long)addr, p->pid);
-	/* Some of it is gone, or all with its process. What comes there later is new, and will be reported as
-	 * written. */
-	for (uint32_t i = 0; r != -ESRCH && n > 1 && i < n; i++) {
+	/* What is gone, here or with its process: what comes there later is new, and will be reported as written. */
+	if (r == -ESRCH)
+		return 0;
+	for (uint32_t i = 0; n > 1 && i < n; i++) {
 		r = send_chunk(t, p, addr + PAGES_TO_BYTES(i), 1, live, e);
 		if (r < 0)
 			return r;
