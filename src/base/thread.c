@@ -20,6 +20,23 @@ void thread_come_first(pid_t tid)
 	setpriority(PRIO_PROCESS, (id_t)tid, COMES_FIRST);
 }
 
+int thread_hurry(void)
+{
+	struct sched_param lowest = {.sched_priority = 1};
+	int before = sched_getscheduler(0);
+
+	return sched_setscheduler(0, SCHED_FIFO, &lowest) < 0 ? -1 : before;
+}
+
+/* The nice value is what it was. */
+void thread_hurry_end(int before)
+{
+	struct sched_param none = {0};
+
+	if (before >= 0)
+		sched_setscheduler(0, before, &none);
+}
+
 void thread_priority_init(struct thread_priority *p, pid_t tid, bool gives_way)
 {
 	atomic_store(&p->tid, tid);

@@ -28,6 +28,11 @@ static inline void thread_breathe(void)
  * is run. */
 void thread_come_first(pid_t tid);
 
+/* Of the caller, for some microseconds: no other thread takes its processor (sched(7), SCHED_FIFO), if that
+ * is allowed. thread_hurry_end() takes what this returns. */
+int thread_hurry(void);
+void thread_hurry_end(int before);
+
 /* For a thread of another process. */
 void thread_priority_init(struct thread_priority *p, pid_t tid, bool gives_way);
 

@@ -145,6 +145,7 @@ static int send_parcel(struct parcel *p)
 	p->n = p->len = 0;
 	d->last_at = clock_now();
 	*(d->running_at ? &d->forwarded : &d->held) += n;
+	d->late += d->ended ? n : 0;
 	return channel_send(d->control, MSG_HELD, &m, deadline_in_ms(CHANNEL_SILENCE_MS), p->e);
 }
 
@@ -202,8 +203,10 @@ static int send_end(struct departure *d, struct err *e)
 
 static int on_quiet(void *ctx, struct err *e)
 {
-	int r = send_end(ctx, e);
+	struct departure *d = ctx;
+	int r = send_end(d, e);
 
+	d->ended = true;
 	return r < 0 ? r : 1;
 }
 

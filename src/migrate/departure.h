@@ -36,6 +36,8 @@ struct departure {
 	int timer;		 /* owned: until the peers have turned to the target */
 	uint64_t hold_at, address_at, address_gone, running_at, last_at;
 	uint64_t held, forwarded; /* packets, before it ran there and after */
+	uint64_t late;		  /* of the latter, after HELD_END */
+	bool ended;
 	struct hold_stats stats;
 };
 

@@ -884,6 +884,7 @@ static void summarize(struct source *s)
 			.held = out->held + s->result.packets_held,
 			.delivered = s->result.packets_delivered + s->result.packets_held,
 			.forwarded = out->forwarded,
+			.late = out->late + s->result.packets_late,
 			.overflowed = out->stats.overflow + s->result.packets_overflow,
 		},
 	};

@@ -748,6 +748,7 @@ static int send_drained(struct target *t, bool took_over, struct err *e)
 		.packets_delivered = t->arrival.delivered,
 		.packets_held = packets.held,
 		.packets_overflow = t->arrival.overflow + packets.overflow,
+		.packets_late = packets.late,
 		.took_over = took_over,
 	};
 

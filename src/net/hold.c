@@ -33,6 +33,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/thread.h"
 #include "net/inject.h"
 #include "net/nftables.h"
 #include "net/sockets.h"
@@ -63,6 +64,7 @@ struct hold {
 	struct nft nft;
 	struct queue queue;	/* what came */
 	struct queue departing; /* what was to leave while it was unseen */
+	uint64_t late;
 };
 
 static const uint8_t families[] = {NFPROTO_IPV4, NFPROTO_IPV6};
@@ -390,41 +392,81 @@ int hold_take(struct hold *h, queue_packet_fn *f, void *ctx)
 	return queue_take(&h->queue, UINT_MAX, f, ctx);
 }
 
-/* Lets go what is there, at the application's pace, and what comes within @ms after. */
-static int let_go(struct hold *h, struct sockets_pace *pace, uint64_t ms)
+/* All that is kept, at the application's pace. How many, or -errno. */
+static int let_go(struct hold *h, struct sockets_pace *pace)
 {
-	int r;
+	int r = queue_take(&h->queue, UINT_MAX, NULL, NULL);
+	int kept = (int)queue_kept(&h->queue);
 
-	do {
-		r = queue_take(&h->queue, SOCKETS_BURST, NULL, NULL);
-		while (r >= 0 && (r = queue_decide(&h->queue, NF_ACCEPT, SOCKETS_BURST)) > 0)
-			sockets_wait_room(pace);
-		if (r < 0)
-			return r;
+	while (r >= 0 && (r = queue_decide(&h->queue, NF_ACCEPT, SOCKETS_BURST)) > 0)
 		sockets_wait_room(pace);
-		r = fd_wait(hold_fd(h), POLLIN, deadline_in_ms(ms));
-	} while (r == 0 && (ms > 0 || !pace->given_up));
-	return r == -ETIMEDOUT ? 0 : r;
+	sockets_wait_room(pace);
+	return r < 0 ? r : kept;
 }
 
-int hold_end(struct hold *h)
+/* And what has come meanwhile, as long as that gets less: there may never be nothing. */
+static int let_go_most(struct hold *h)
 {
 	struct sockets_pace pace = sockets_pace(&h->what);
-	struct nft_batch b;
-	int r = let_depart(h);
+	int before = INT_MAX, now = let_go(h, &pace);
 
-	if (r == 0)
-		r = let_go(h, &pace, 0);
-	if (r < 0)
-		return r;
+	while (now >= 0 && now < before && now > SOCKETS_BURST && !deadline_passed(pace.deadline)) {
+		before = now;
+		now = let_go(h, &pace);
+	}
+	return now < 0 ? now : 0;
+}
+
+static int let_go_at_once(struct hold *h)
+{
+	int r = queue_take(&h->queue, UINT_MAX, NULL, NULL);
+
+	return r < 0 ? r : queue_decide(&h->queue, NF_ACCEPT, UINT32_MAX);
+}
+
+static int let_go_late(struct hold *h)
+{
+	uint64_t before = h->queue.taken;
+	int r = let_go_at_once(h);
+
+	h->late += h->queue.taken - before;
+	return r;
+}
+
+/* What waits when the rules go is overtaken by what comes before its verdict does. On a busy host another
+ * thread could be given the processor in between, and a moment became milliseconds. */
+static int end_rules(struct hold *h)
+{
+	struct nft_batch b;
+	int before, r;
+
 	nft_begin(&b, &h->nft);
 	for (size_t i = 0; i < FAMILIES; i++)
 		if (has_table(h, families[i])) {
 			nft_flush(&b, families[i], "arrivals");
 			flush_silence(&b, families[i]);
 		}
-	r = nft_commit(&b, &h->nft);
-	return r < 0 ? r : let_go(h, &pace, GRACE_MS);
+	before = thread_hurry();
+	r = let_go_at_once(h);
+	if (r == 0)
+		r = nft_commit(&b, &h->nft);
+	if (r == 0)
+		r = let_go_late(h);
+	thread_hurry_end(before);
+	return r;
+}
+
+int hold_end(struct hold *h)
+{
+	int r = let_depart(h);
+
+	if (r == 0)
+		r = let_go_most(h);
+	if (r == 0)
+		r = end_rules(h);
+	while (r == 0 && (r = fd_wait(hold_fd(h), POLLIN, deadline_in_ms(GRACE_MS))) == 0)
+		r = let_go_late(h);
+	return r == -ETIMEDOUT ? 0 : r;
 }
 
 struct hold_stats hold_stats(const struct hold *h)
@@ -432,5 +474,8 @@ struct hold_stats hold_stats(const struct hold *h)
 	if (!h)
 		return (struct hold_stats){0};
 	return (struct hold_stats){
-		.held = h->queue.taken, .overflow = queue_overflow(&h->queue) + h->queue.cut};
+		.held = h->queue.taken,
+		.overflow = queue_overflow(&h->queue) + h->queue.cut,
+		.late = h->late,
+	};
 }

@@ -52,6 +52,7 @@ int hold_end(struct hold *h);
 
 struct hold_stats {
 	uint64_t held, overflow;
+	uint64_t late; /* that waited when the rules went: others may have overtaken them */
 };
 
 struct hold_stats hold_stats(const struct hold *h);

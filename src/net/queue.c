@@ -146,6 +146,11 @@ int queue_take(struct queue *q, unsigned max, queue_packet_fn *f, void *ctx)
 	return t.result < 0 ? t.result : (int)(q->taken - before);
 }
 
+uint32_t queue_kept(const struct queue *q)
+{
+	return q->newest - q->decided;
+}
+
 /* The kernel numbers packets from 1 on, and a verdict is for all up to a number. Those that it had no
  * room for have a number, too. */
 int queue_decide(struct queue *q, uint32_t verdict, uint32_t max)
@@ -153,7 +158,7 @@ int queue_decide(struct queue *q, uint32_t verdict, uint32_t max)
 	char room[256] __attribute__((aligned(NLMSG_ALIGNTO))) = {0};
 	struct nfqnl_msg_verdict_hdr v = {.verdict = htonl(verdict)};
 	struct nlmsghdr *h = message(room, NFQNL_MSG_VERDICT_BATCH, 0, q->number);
-	uint32_t left = q->newest - q->decided;
+	uint32_t left = queue_kept(q);
 
 	if (left == 0)
 		return 0;
@@ -162,7 +167,7 @@ int queue_decide(struct queue *q, uint32_t verdict, uint32_t max)
 	mnl_attr_put(h, NFQA_VERDICT_HDR, sizeof(v), &v);
 	if (mnl_socket_sendto(q->socket, h, h->nlmsg_len) < 0)
 		return -errno;
-	return q->decided != q->newest;
+	return queue_kept(q) > 0;
 }
 
 /* A line a queue: number, port, waiting, copy mode, copy range, dropped, dropped for want of room in

@@ -41,5 +41,8 @@ int queue_take(struct queue *q, unsigned max, queue_packet_fn *f, void *ctx);
  * which they came, or NF_DROP. 1 when others have no verdict yet, else 0, or -errno. */
 int queue_decide(struct queue *q, uint32_t verdict, uint32_t max);
 
+/* How many have been taken, and nothing decided of them. */
+uint32_t queue_kept(const struct queue *q);
+
 /* How many did not fit and were dropped. */
 uint64_t queue_overflow(const struct queue *q);

@@ -105,14 +105,14 @@ static int look(struct mnl_socket *s, uint8_t family, struct looking *l)
 	return netlink_dump(s, h, on_socket, l);
 }
 
-int sockets_look(const struct reached *of, struct sockets *ret)
+static int look_by(const struct reached *of, const uint8_t *protocols, size_t n, struct sockets *ret)
 {
-	static const uint8_t families[] = {AF_INET, AF_INET6}, protocols[] = {IPPROTO_UDP, IPPROTO_TCP};
+	static const uint8_t families[] = {AF_INET, AF_INET6};
 	struct mnl_socket *s = mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC);
 	int r = s ? 0 : -errno;
 
 	*ret = (struct sockets){0};
-	for (int i = 0; r == 0 && i < 4; i++) {
+	for (size_t i = 0; r == 0 && i < 2 * n; i++) {
 		struct looking l = {.r = of, .protocol = protocols[i / 2], .ret = ret};
 
 		r = look(s, families[i % 2], &l);
@@ -120,6 +120,21 @@ int sockets_look(const struct reached *of, struct sockets *ret)
 	if (s)
 		mnl_socket_close(s);
 	return r;
+}
+
+int sockets_look(const struct reached *of, struct sockets *ret)
+{
+	static const uint8_t protocols[] = {IPPROTO_UDP, IPPROTO_TCP};
+
+	return look_by(of, protocols, 2, ret);
+}
+
+/* The kernel's table of connections is ten times as long. */
+static int look_at_datagrams(const struct reached *of, struct sockets *ret)
+{
+	static const uint8_t protocol = IPPROTO_UDP;
+
+	return look_by(of, &protocol, 1, ret);
 }
 
 struct sockets_pace sockets_pace(const struct reached *of)
@@ -132,7 +147,7 @@ void sockets_wait_room(struct sockets_pace *p)
 	uint64_t fewest = UINT64_MAX, stalled = 0;
 	struct sockets s;
 
-	while (!p->given_up && sockets_look(p->of, &s) == 0 && s.datagram_bytes > CROWDED_BYTES) {
+	while (!p->given_up && look_at_datagrams(p->of, &s) == 0 && s.datagram_bytes > CROWDED_BYTES) {
 		if (s.datagram_bytes < fewest) {
 			fewest = s.datagram_bytes;
 			stalled = deadline_in_ms(SOCKETS_STALL_MS);

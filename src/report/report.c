@@ -180,10 +180,10 @@ void summary_part(struct summary *s, const char *name, double ms)
 
 static json_t *address_json(const struct summary_address *a)
 {
-	return json_pack("{s:f, s:f, s:i, s:I, s:I, s:I, s:I}", "hold_ms", a->hold_ms, "silent_ms",
+	return json_pack("{s:f, s:f, s:i, s:I, s:I, s:I, s:I, s:I}", "hold_ms", a->hold_ms, "silent_ms",
 		a->silent_ms, "connections", (int)a->connections, "held", (json_int_t)a->held, "delivered",
-		(json_int_t)a->delivered, "forwarded", (json_int_t)a->forwarded, "overflowed",
-		(json_int_t)a->overflowed);
+		(json_int_t)a->delivered, "forwarded", (json_int_t)a->forwarded, "late",
+		(json_int_t)a->late, "overflowed", (json_int_t)a->overflowed);
 }
 
 static void summary_json(struct report *r, const struct summary *s)
@@ -224,6 +224,8 @@ static void address_text(FILE *out, const struct summary_address *a)
 	fprintf(out, "  address  %8.1f ms   nobody answered for it; %llu packets held, %llu delivered, %llu forwarded",
 		a->silent_ms, (unsigned long long)a->held, (unsigned long long)a->delivered,
 		(unsigned long long)a->forwarded);
+	if (a->late > 0)
+		fprintf(out, ", %llu late (others may have overtaken them)", (unsigned long long)a->late);
 	if (a->overflowed > 0)
 		fprintf(out, ", %llu lost for want of room", (unsigned long long)a->overflowed);
 	if (a->connections > 0)

@@ -59,7 +59,7 @@ struct summary_address {
 	double hold_ms;	  /* for packets, before the freeze */
 	double silent_ms; /* in which nobody answered for it */
 	unsigned connections; /* of TCP, carried */
-	uint64_t held, delivered, forwarded, overflowed; /* packets */
+	uint64_t held, delivered, forwarded, late, overflowed; /* packets */
 };
 
 struct summary {

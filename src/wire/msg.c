@@ -129,6 +129,7 @@ static const struct field drained[] = {
 	F(U64, msg_drained, packets_delivered, U64_ANY),
 	F(U64, msg_drained, packets_held, U64_ANY),
 	F(U64, msg_drained, packets_overflow, U64_ANY),
+	F(U64, msg_drained, packets_late, U64_ANY),
 	F(U8, msg_drained, took_over, 1),
 };
 

@@ -172,7 +172,7 @@ struct msg_progress {
 
 struct msg_drained {
 	uint64_t pages, zero_pages, faults, urgent, fault_p50_ns, fault_p99_ns, store_peak;
-	uint64_t packets_delivered, packets_held, packets_overflow;
+	uint64_t packets_delivered, packets_held, packets_overflow, packets_late;
 	uint8_t took_over; /* 0: the floating address's VRRP instance is not master there */
 };
 

@@ -21,6 +21,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -190,6 +191,52 @@ static void test_let_go_at_the_applications_pace(void **state)
 	assert_int_equal(hold_end(h), 0);
 	pthread_join(reader, &count);
 	assert_int_equal((uintptr_t)count, MANY);
+	hold_free(h);
+	net_done(&n);
+}
+
+struct flood {
+	const struct net *n;
+	atomic_bool over;
+};
+
+#define FLOOD_NS 20000
+
+/* For some seconds at most. Their socket's queue overflows: nobody reads it. */
+static void *flood(void *ctx)
+{
+	uint64_t deadline = deadline_in_ms(5000);
+	struct flood *f = ctx;
+	uint32_t v = 0;
+
+	while (!atomic_load(&f->over) && !deadline_passed(deadline)) {
+		uint64_t next = clock_now() + FLOOD_NS;
+
+		send(f->n->client, &v, sizeof(v), 0);
+		while (!deadline_passed(next))
+			;
+	}
+	atomic_store(&f->over, true);
+	return NULL;
+}
+
+/* There is never a moment in which none is kept. */
+static void test_let_go_while_more_come(void **state)
+{
+	struct net n = net_new("10.9.9.9/32 dev lo");
+	struct hold *h = hold_or_skip(&n);
+	struct flood f = {.n = &n};
+	int least = 1; /* so that there is always room, as the pace sees it */
+	pthread_t sender;
+
+	(void)state;
+	assert_int_equal(setsockopt(n.server, SOL_SOCKET, SO_RCVBUF, &least, sizeof(least)), 0);
+	assert_int_equal(hold_start(h, false), 0);
+	assert_int_equal(pthread_create(&sender, NULL, flood, &f), 0);
+	usleep(5000);
+	assert_int_equal(hold_end(h), 0);
+	assert_false(atomic_exchange(&f.over, true));
+	pthread_join(sender, NULL);
 	hold_free(h);
 	net_done(&n);
 }
@@ -415,6 +462,7 @@ int main(void)
 		cmocka_unit_test(test_held_v4),
 		cmocka_unit_test(test_held_v6),
 		cmocka_unit_test(test_let_go_at_the_applications_pace),
+		cmocka_unit_test(test_let_go_while_more_come),
 		cmocka_unit_test(test_injected_v4),
 		cmocka_unit_test(test_injected_v6),
 		cmocka_unit_test(test_injected_from_afar),
