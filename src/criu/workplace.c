@@ -33,11 +33,14 @@ static int remember_outside(void)
 	return outside < 0 || outside_dir < 0 ? -errno : 0;
 }
 
+/* Who enters a mount namespace must not share its working directory with another thread (setns(2)); one of
+ * the C library or of a sanitizer may be left. */
 int workplace_leave(struct err *e)
 {
 	int r = 0;
 
-	if (outside >= 0 && (setns(outside, CLONE_NEWNS) < 0 || fchdir(outside_dir) < 0))
+	if (outside >= 0 && (unshare(CLONE_FS) < 0 || setns(outside, CLONE_NEWNS) < 0 ||
+		fchdir(outside_dir) < 0))
 		r = err_sys(e, errno, "leaving the mount namespace");
 	fd_close(&outside);
 	fd_close(&outside_dir);
