@@ -122,8 +122,10 @@ int copier_send(struct copier *c, struct err *e)
 	for (size_t i = 0; i < c->n; i++) {
 		struct copied *m = &c->v[i];
 
-		r = m->process ? sender_push(c->sender, m->process, &m->dirty, true) : 0;
-
+		/* It has ended, or has no memory of its own for now: what it lacks stays to be sent. */
+		if (!m->process)
+			continue;
+		r = sender_push(c->sender, m->process, &m->dirty, true);
 		if (r == 0)
 			r = ranges_unite(&m->sent, &m->dirty);
 		if (r < 0)

@@ -109,12 +109,15 @@ static int wait_hook(struct restore *r, const char *action, uint64_t deadline, s
 	}
 }
 
-static void watch(struct restore *r, struct waiter *w)
+static int watch(struct restore *r, struct waiter *w, struct err *e)
 {
+	int n;
+
 	r->waiter = w;
-	waiter_add(w, r->runc.pidfd, runc_ended, r);
-	if (r->keeper)
-		waiter_add(w, lazy_socket_fd(&r->lazy), on_lazy, r);
+	n = waiter_add(w, r->runc.pidfd, runc_ended, r);
+	if (n == 0 && r->keeper)
+		n = waiter_add(w, lazy_socket_fd(&r->lazy), on_lazy, r);
+	return n < 0 ? err_sys(e, -n, "watching runc") : 0;
 }
 
 static void unwatch(struct restore *r)
@@ -182,8 +185,9 @@ int restore_start(struct restore *r, const struct runc_restore *o, const struct 
 	ret = runc_restore_start(o, &r->runc, e);
 	if (ret < 0 || !descriptors)
 		return ret;
-	watch(r, w);
-	ret = wait_reader(r, opened, e);
+	ret = watch(r, w, e);
+	if (ret == 0)
+		ret = wait_reader(r, opened, e);
 	unwatch(r);
 	return ret;
 }
@@ -201,8 +205,9 @@ int restore_to_gate(struct restore *r, struct waiter *w, struct err *e)
 	int ret;
 
 	r->started = clock_now();
-	watch(r, w);
-	ret = wait_hook(r, "post-restore", deadline_in_ms(RESTORE_MS), &r->gate, e);
+	ret = watch(r, w, e);
+	if (ret == 0)
+		ret = wait_hook(r, "post-restore", deadline_in_ms(RESTORE_MS), &r->gate, e);
 	if (ret == 0)
 		ret = take_all_tasks(r, e);
 	unwatch(r);
@@ -236,8 +241,9 @@ int restore_open_gate(struct restore *r, struct waiter *w, struct err *e)
 	int ret;
 
 	hook_answer(&r->gate, true);
-	watch(r, w);
-	ret = wait_hook(r, "post-resume", deadline_in_ms(RUN_MS), &call, e);
+	ret = watch(r, w, e);
+	if (ret == 0)
+		ret = wait_hook(r, "post-resume", deadline_in_ms(RUN_MS), &call, e);
 	unwatch(r);
 	r->running_at = clock_now();
 	if (ret == 0)
