@@ -93,6 +93,14 @@ int entrance_next(struct entrance *n, struct channel *ret, struct msg_hello *ret
 	return r;
 }
 
+const char *entrance_peer(const struct entrance *n, char ret[static FINGERPRINT_TEXT])
+{
+	ret[0] = '\0';
+	if (n->has_key)
+		fingerprint_format(n->peer_key, ret);
+	return ret;
+}
+
 void entrance_let_go(struct entrance *n)
 {
 	while (n->n_holds > 0)

@@ -38,6 +38,9 @@ void entrance_close(struct entrance *n);
 int entrance_next(struct entrance *n, struct channel *ret, struct msg_hello *ret_hello,
 	uint64_t timeout_ms, struct err *e);
 
+/* The peer's key as journals have it: "" behind ssh. */
+const char *entrance_peer(const struct entrance *n, char ret[static FINGERPRINT_TEXT]);
+
 /* All that have come are over: whoever passed them may go. */
 void entrance_let_go(struct entrance *n);
 

@@ -14,7 +14,6 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "criu/workplace.h"
-#include "migrate/answer.h"
 #include "migrate/arrival.h"
 #include "migrate/await.h"
 #include "migrate/entrance.h"
@@ -22,16 +21,14 @@
 #include "migrate/images.h"
 #include "migrate/journal.h"
 #include "migrate/memory_in.h"
-#include "migrate/offer.h"
+#include "migrate/request.h"
 #include "migrate/restore.h"
 #include "migrate/signals.h"
 #include "migrate/stage.h"
-#include "migrate/verdicts.h"
 #include "migrate/wait.h"
 #include "oci/cgroup_warm.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,8 +36,6 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#define HELLO_MS 10000
-#define DECIDE_MS 600000 /* the user may look at the verdicts */
 #define DUMP_MS 660000	 /* the source dumps, and sends nothing meanwhile: longer than it waits */
 #define REPORT_MS 500
 #define RESUME_MS 900000 /* longer than a source tries */
@@ -50,15 +45,7 @@ struct target {
 	const struct guest *guest;
 	struct channel control;
 
-	/* of the offer */
-	uint8_t id[MSG_ID_LEN];
-	char container[256], bundle[4096];
-	unsigned streams;
-	uint32_t flags;
-	enum msg_mode mode;
-	uint64_t memory_bytes;
-	struct oci_config config;
-
+	struct request request;
 	struct entrance entrance;
 	struct journal journal;
 	struct guard guard;
@@ -76,18 +63,6 @@ struct target {
 	uint64_t images_from, images_to, address_ns;
 };
 
-__attribute__((format(printf, 2, 3))) static void say(const struct target *t, const char *fmt, ...)
-{
-	char text[512];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	fprintf(stderr, "godwit: %s from %s: %s\n", t->container[0] ? t->container : "?",
-		t->control.peer, text);
-}
-
 static int send_control(struct target *t, enum msg_type type, const void *body, struct err *e)
 {
 	return channel_send(&t->control, type, body, deadline_in_ms(CHANNEL_SILENCE_MS), e);
@@ -99,7 +74,7 @@ static int send_control(struct target *t, enum msg_type type, const void *body, 
 static int on_timer(void *ctx, struct err *e)
 {
 	struct target *t = ctx;
-	struct msg_progress m = {.total = t->memory_bytes};
+	struct msg_progress m = {.total = t->request.memory_bytes};
 	struct pager_stats s;
 	uint64_t ticks;
 
@@ -179,137 +154,11 @@ static int expect_message(struct target *t, enum msg_type type, uint64_t deadlin
 
 /* --- offer ------------------------------------------------------------------------------------ */
 
-static void keep_offer(struct target *t, const struct msg_offer *m)
-{
-	memcpy(t->id, m->id, MSG_ID_LEN);
-	snprintf(t->container, sizeof(t->container), "%s", msg_text(&m->container));
-	snprintf(t->bundle, sizeof(t->bundle), "%s", msg_text(&m->bundle));
-	t->streams = m->streams;
-	t->flags = m->flags;
-	t->mode = m->mode;
-	t->memory_bytes = m->memory_bytes;
-}
-
-/* An offer that passed the checks has a configuration that is the same here. */
-static int keep_config(struct target *t, const struct msg_offer *m, struct err *e)
-{
-	int r = oci_config_parse(m->config.p, m->config.len, t->bundle, &t->config, e);
-
-	return r < 0 ? r : arrival_init(&t->arrival, &t->config, &m->listeners, e);
-}
-
-/* `godwit recover` deletes by name: what an earlier migration has left is settled before another comes. */
-static void check_unsettled(const struct target *t, struct verdicts *ret)
-{
-	struct err e = ERR_INIT;
-
-	if (journal_check_free(t->container, &e) < 0)
-		verdict_error(ret, "earlier migration", &e);
-}
-
-/* 1 when it ends with the verdicts: refused, or a dry run. */
-static int judge(struct target *t, const struct msg_offer *m, struct err *e)
-{
-	struct verdicts *l = calloc(1, sizeof(*l));
-	bool ends;
-	int r = 0;
-
-	if (!l)
-		return err_sys(e, ENOMEM, "checks");
-	keep_offer(t, m);
-	say(t, "offered, %llu MB", (unsigned long long)(m->memory_bytes / 1000000));
-	guest_check_offer(t->guest, t->container, m->memory_bytes, l);
-	if (verdicts_allow(l)) {
-		check_unsettled(t, l);
-		offer_check(m, l);
-	}
-	ends = !verdicts_allow(l) || (t->flags & OFFER_DRY_RUN);
-	if (!ends)
-		r = keep_config(t, m, e);
-	if (r == 0 && !ends)
-		r = entrance_open(&t->entrance, e);
-	if (r == 0)
-		r = FAULT(target_offered, e);
-	if (r == 0)
-		r = verdicts_send(&t->control, l, t->entrance.token, deadline_in_ms(CHANNEL_SILENCE_MS), e);
-	if (r == 0)
-		r = FAULT(target_judged, e);
-	if (ends)
-		say(t, "%s", verdicts_allow(l) ? "checked only" : "refused");
-	free(l);
-	return r < 0 ? r : ends;
-}
-
-/* Only this host is asked for. */
-static int answer_check(struct target *t, struct err *e)
-{
-	struct verdicts *l = calloc(1, sizeof(*l));
-	struct host_facts *here = calloc(1, sizeof(*here));
-	int r = 0;
-
-	if (l && here) {
-		guest_check(t->guest, l);
-		if (verdicts_allow(l)) {
-			host_facts_read(here);
-			check_host(here, l);
-		}
-		r = verdicts_send(&t->control, l, t->entrance.token, deadline_in_ms(CHANNEL_SILENCE_MS), e);
-	} else {
-		r = err_sys(e, ENOMEM, "checks");
-	}
-	free(here);
-	free(l);
-	return r < 0 ? r : 1;
-}
-
-/* The source reads its whole root file system before it has something to say, and says it at once. */
-static int recv_offer(struct target *t, struct msg *ret, struct err *e)
-{
-	int r = channel_wait(&t->control, -1, deadline_in_ms(DECIDE_MS));
-
-	if (r < 0)
-		return err_set(e, ERR_PEER, -r, "the source offers nothing");
-	return channel_recv(&t->control, ret, deadline_in_ms(CHANNEL_SILENCE_MS), e);
-}
-
-/* As journals have it. */
-static const char *peer_key(const struct target *t, char ret[static FINGERPRINT_TEXT])
-{
-	ret[0] = '\0';
-	if (t->entrance.has_key)
-		fingerprint_format(t->entrance.peer_key, ret);
-	return ret;
-}
-
 static int run_offer(void *ctx, struct err *e)
 {
-	static const uint8_t no_token[MSG_ID_LEN];
 	struct target *t = ctx;
-	char key[FINGERPRINT_TEXT];
-	struct msg m = MSG_INIT;
-	int r = channel_hello(&t->control, 0, no_token, NULL, deadline_in_ms(HELLO_MS), e);
 
-	if (r == 0 && t->control.kind != CHANNEL_CONTROL)
-		r = err_set(e, ERR_PEER, EPROTO, "a new migration begins with its control channel");
-	if (r == 0)
-		r = guest_enter(t->guest, e);
-	if (r == 0)
-		r = FAULT(target_greeted, e);
-	/* Journal and log name it as it is known here, not as it calls itself. */
-	if (r == 0 && t->guest->peer.name[0])
-		snprintf(t->control.peer, sizeof(t->control.peer), "%s", t->guest->peer.name);
-	if (r == 0)
-		r = recv_offer(t, &m, e);
-	if (r == 0 && m.type == MSG_OFFER)
-		r = judge(t, &m.body.offer, e);
-	else if (r == 0 && m.type == MSG_CHECK)
-		r = answer_check(t, e);
-	else if (r == 0 && m.type == MSG_ASK)
-		r = answer_ask(&t->control, &m.body.ask, peer_key(t, key), e);
-	else if (r == 0)
-		r = err_set(e, ERR_PEER, EPROTO, "%s before OFFER", msg_name(m.type));
-	msg_done(&m);
-	return r;
+	return request_hear(&t->request, t->guest, &t->entrance, &t->arrival, e);
 }
 
 static void undo_offer(void *ctx)
@@ -326,7 +175,7 @@ static int accept_channel(struct target *t, struct err *e)
 {
 	struct msg_hello hello = {0};
 	struct channel c;
-	int r = entrance_next(&t->entrance, &c, &hello, HELLO_MS, e);
+	int r = entrance_next(&t->entrance, &c, &hello, REQUEST_HELLO_MS, e);
 
 	return r < 0 ? r : memory_in_add(&t->memory, &c, &hello, e);
 }
@@ -355,10 +204,10 @@ static bool is_in_tmp(const char *path)
 /* Does the container come from, or mount, something in /tmp? */
 static bool needs_tmp(const struct target *t)
 {
-	bool r = is_in_tmp(t->bundle) || is_in_tmp(t->config.rootfs);
+	bool r = is_in_tmp(t->request.bundle) || is_in_tmp(t->request.config.rootfs);
 
-	for (size_t i = 0; i < t->config.n_bind_sources; i++)
-		r |= is_in_tmp(t->config.bind_sources[i]);
+	for (size_t i = 0; i < t->request.config.n_bind_sources; i++)
+		r |= is_in_tmp(t->request.config.bind_sources[i]);
 	return r;
 }
 
@@ -372,7 +221,7 @@ static int prepare_arrival(struct target *t, struct err *e)
 		return r;
 	}
 	if (r < 0)
-		say(t, "packets that come meanwhile will be lost: %s", why.text);
+		request_log(&t->request, "packets that come meanwhile will be lost: %s", why.text);
 	return 0;
 }
 
@@ -380,21 +229,23 @@ static int prepare_arrival(struct target *t, struct err *e)
 
 static void alone(void *ctx)
 {
-	say(ctx, "its process has ended: the keeper of its memory goes on");
+	const struct target *t = ctx;
+
+	request_log(&t->request, "its process has ended: the keeper of its memory goes on");
 }
 
 static bool is_owner(const struct target *t)
 {
 	struct journal_entry j;
 
-	return journal_find(t->id, false, &j) == 0 && strcmp(j.step, "owner") == 0;
+	return journal_find(t->request.id, false, &j) == 0 && strcmp(j.step, "owner") == 0;
 }
 
 static bool is_running(const struct target *t)
 {
 	struct container c;
 
-	return runc_state(t->container, &c, NULL) == 0 && c.pid > 0;
+	return runc_state(t->request.container, &c, NULL) == 0 && c.pid > 0;
 }
 
 /* A source that asks is told that nothing is needed any more. Of a container that may never have run, and is
@@ -405,7 +256,7 @@ static void over(void *ctx, bool ran)
 
 	if (!is_owner(t) || !(ran || is_running(t)))
 		return;
-	runc_forget_restore(t->container);
+	runc_forget_restore(t->request.container);
 	journal_step(&t->journal, "drained", NULL);
 }
 
@@ -420,12 +271,17 @@ static void never(void *ctx)
 
 static void lost(void *ctx)
 {
-	say(ctx, "its keeper was killed: processes that touch memory that is still on the source wait for ever");
+	const struct target *t = ctx;
+
+	request_log(&t->request,
+		"its keeper was killed: processes that touch memory that is still on the source wait for ever");
 }
 
 static void complain(void *ctx, const struct err *e)
 {
-	say(ctx, "%s", e->text);
+	const struct target *t = ctx;
+
+	request_log(&t->request, "%s", e->text);
 }
 
 static int replace(void *ctx, struct keeper *k);
@@ -445,24 +301,25 @@ static int start_keeper(struct target *t, struct err *e)
 
 	t->memory.on_cut = on_cut;
 	t->memory.ctx = t;
-	return memory_in_start(&t->memory, &c, t->streams, &t->waiter, e);
+	return memory_in_start(&t->memory, &c, t->request.streams, &t->waiter, e);
 }
 
 static int start_restore(struct target *t, struct err *e)
 {
 	struct runc_restore o = {
-		.id = t->container,
-		.bundle = t->bundle,
+		.id = t->request.container,
+		.bundle = t->request.bundle,
 		.images = WORKPLACE_IMAGES,
 		.work = WORKPLACE_CRIU,
 		.programs = WORKPLACE_PROGRAMS,
 		.lazy = true,
 		.tcp_established = true,
-		.file_locks = t->flags & OFFER_FILE_LOCKS,
+		.file_locks = t->request.flags & OFFER_FILE_LOCKS,
 	};
+	const struct oci_config *c = &t->request.config;
 	char key[FINGERPRINT_TEXT];
 	struct msg m;
-	int r = wait_message(t, &m, deadline_in_ms(DECIDE_MS), e);
+	int r = wait_message(t, &m, deadline_in_ms(REQUEST_DECIDE_MS), e);
 
 	if (r == 0 && m.type != MSG_PREPARE)
 		r = err_set(e, ERR_PEER, EPROTO, "%s instead of PREPARE", msg_name(m.type));
@@ -471,10 +328,9 @@ static int start_restore(struct target *t, struct err *e)
 	if (r == 0)
 		r = FAULT(target_prepare_came, e);
 	if (r == 0)
-		r = journal_begin(&t->journal, t->id, false, &(struct journal_subject){
-			.container = t->container, .peer = t->control.peer, .address = t->config.address,
-			.netns = t->config.netns, .network = t->config.network,
-			.key = peer_key(t, key), .token = t->entrance.token}, e);
+		r = journal_begin(&t->journal, t->request.id, false, &(struct journal_subject){
+			.container = t->request.container, .peer = t->control.peer, .address = c->address,
+			.netns = c->netns, .network = c->network, .key = entrance_peer(&t->entrance, key), .token = t->entrance.token}, e);
 	if (r == 0)
 		r = FAULT(target_journal_prepared, e);
 	if (r == 0)
@@ -494,7 +350,7 @@ static int start_restore(struct target *t, struct err *e)
 	if (r == 0 && !needs_tmp(t))
 		r = workplace_hide_tmp(e);
 	if (r == 0)
-		r = restore_prepare(&t->restore, t->memory.keeper, t->config.criu_config, e);
+		r = restore_prepare(&t->restore, t->memory.keeper, c->criu_config, e);
 	if (r == 0)
 		r = restore_start(&t->restore, &o, &m.body.prepare.descriptors, &t->waiter, e);
 	if (r == 0)
@@ -508,7 +364,7 @@ static int run_prepare(void *ctx, struct err *e)
 	struct target *t = ctx;
 	int r = start_restore(t, e);
 
-	for (unsigned i = 0; r == 0 && i < t->streams + 1; i++)
+	for (unsigned i = 0; r == 0 && i < t->request.streams + 1; i++)
 		r = accept_channel(t, e);
 	entrance_close(&t->entrance);
 	if (r == 0)
@@ -585,10 +441,11 @@ static int add_address(struct target *t, struct err *e)
 static int run_receive(void *ctx, struct err *e)
 {
 	struct target *t = ctx;
+	const struct oci_config *c = &t->request.config;
 	struct images_in in;
 	int r;
 
-	images_in_init(&in, WORKPLACE_IMAGES, t->config.own_network && !t->config.netns, physical_bytes());
+	images_in_init(&in, WORKPLACE_IMAGES, c->own_network && !c->netns, physical_bytes());
 	r = wait_images(t, e);
 	if (r == 0)
 		r = take_images(t, &in, e);
@@ -651,7 +508,9 @@ static void tell_what_came(struct target *t)
 {
 	struct pager_stats s = memory_in_stats(&t->memory);
 
-	say(t, "not restored when %llu pages had come; %llu were lacking, %llu had been touched, %llu of them too early",
+	request_log(&t->request,
+		"not restored when %llu pages had come; %llu were lacking, %llu had been touched, %llu of them "
+		"too early",
 		(unsigned long long)s.arrived, (unsigned long long)s.pending, (unsigned long long)s.faults,
 		(unsigned long long)s.urgent);
 }
@@ -670,7 +529,7 @@ static int run_restore(void *ctx, struct err *e)
 	if (r == 0)
 		r = memory_in_open(&t->memory, e);
 	/* The source stands still, and still has it: not for ever. */
-	if (r == 0 && (t->mode == MODE_STOP || t->mode == MODE_PRE))
+	if (r == 0 && (t->request.mode == MODE_STOP || t->request.mode == MODE_PRE))
 		r = memory_in_wait_all(&t->memory, CHANNEL_SILENCE_MS, e);
 	if (r == 0)
 		r = send_phases(t, MSG_RESTORED, e);
@@ -688,7 +547,7 @@ static void tell_keeper(struct target *t)
 	struct err e = ERR_INIT;
 
 	if (memory_in_runs(&t->memory, &e) < 0)
-		say(t, "%s", e.text);
+		request_log(&t->request, "%s", e.text);
 }
 
 static int run_commit(void *ctx, struct err *e)
@@ -723,7 +582,7 @@ static int run_commit(void *ctx, struct err *e)
 	t->owner = true;
 	t->signals.ignore = true;
 	FAULT(target_gate_open, NULL);
-	say(t, "runs here");
+	request_log(&t->request, "runs here");
 	r = send_phases(t, MSG_RUNNING, e);
 	FAULT(target_running, NULL);
 	tell_keeper(t);
@@ -837,7 +696,7 @@ static int go_on(struct target *t, struct comeback *c, struct err *e)
 		r = await_tell(&t->control, t->memory.keeper, e);
 	if (r == 0)
 		r = watch_source(t, e);
-	say(t, r == 0 ? "the source is back" : "the source came and went");
+	request_log(&t->request, r == 0 ? "the source is back" : "the source came and went");
 	return r;
 }
 
@@ -847,7 +706,7 @@ static int await_source(struct target *t, struct err *e)
 {
 	struct comeback c;
 
-	say(t, "the link is lost (%s): processes that touch missing memory wait", e->text);
+	request_log(&t->request, "the link is lost (%s): processes that touch missing memory wait", e->text);
 	part(t);
 	for (;;) {
 		int r;
@@ -857,7 +716,7 @@ static int await_source(struct target *t, struct err *e)
 		if (r == 0 && await_take(&t->entrance, &t->memory, &c, e) == 0)
 			return go_on(t, &c, e);
 		if (r == 0)
-			say(t, "somebody came, and not to go on: %s", e->text);
+			request_log(&t->request, "somebody came, and not to go on: %s", e->text);
 		else if (e->class == ERR_CANCELLED || (r == -ETIMEDOUT && keeper_done(t->memory.keeper)))
 			return 1;
 		else if (e->class != ERR_PEER && r != -ETIMEDOUT)
@@ -875,13 +734,13 @@ static void expect_breaks(struct target *t)
 	if (r == 0)
 		r = waiter_add(&t->waiter, t->entrance.door.listener, on_door, t);
 	if (r == 0)
-		r = runc_state(t->container, &c, &e);
+		r = runc_state(t->request.container, &c, &e);
 	if (r == 0 && c.pid > 0)
 		t->container_pidfd = (int)syscall(SYS_pidfd_open, c.pid, 0);
 	if (r == 0 && t->container_pidfd >= 0)
 		r = waiter_add(&t->waiter, t->container_pidfd, on_container, t);
 	if (r < 0)
-		say(t, "a source that is lost can not come again: %s", e.text);
+		request_log(&t->request, "a source that is lost can not come again: %s", e.text);
 }
 
 /* What broke the link broke the drain with @r and @e. */
@@ -916,7 +775,7 @@ static int run_bye(void *ctx, struct err *e)
 		return -e->code;
 	if (t->over)
 		send_control(t, MSG_BYE, NULL, NULL);
-	say(t, t->over ? "done" : "done, but the source did not say good-bye");
+	request_log(&t->request, t->over ? "done" : "done, but the source did not say good-bye");
 	waiter_remove(&t->waiter, t->timer);
 	if (t->control.transport)
 		waiter_remove(&t->waiter, transport_fd(t->control.transport));
@@ -955,7 +814,7 @@ static void target_done(struct target *t)
 	restore_done(&t->restore);
 	entrance_done(&t->entrance);
 	fd_close(&t->container_pidfd);
-	oci_config_done(&t->config);
+	request_done(&t->request);
 	signals_done(&t->signals);
 	guard_done(&t->guard);
 	fd_close(&t->timer);
@@ -1010,13 +869,13 @@ static int replace(void *ctx, struct keeper *k)
 	if (r == 0)
 		r = memory_in_runs(&t->memory, &e);
 	if (r == 0)
-		runc_forget_restore(t->container);
+		runc_forget_restore(t->request.container);
 	if (r == 0)
 		r = drain_again(t, err_set(&e, ERR_PEER, ECONNRESET, "its process was killed"), &e);
 	if (r == 0)
 		r = run_bye(t, &e);
 	if (r < 0)
-		say(t, "failed: %s", e.text);
+		request_log(&t->request, "failed: %s", e.text);
 	target_done(t);
 	return r < 0;
 }
@@ -1040,11 +899,12 @@ int target_run(struct transport *transport, const struct identity *self, const s
 	t->arrival = ARRIVAL_INIT;
 	t->signals.fd = t->timer = t->container_pidfd = -1;
 	channel_init(&t->control, transport, CHANNEL_CONTROL, false);
+	t->request = REQUEST_INIT(&t->control);
 	r = entrance_init(&t->entrance, transport, self, e);
 	if (r == 0)
 		r = run_all(t, e);
 	if (r < 0)
-		say(t, "failed: %s", e->text);
+		request_log(&t->request, "failed: %s", e->text);
 	target_done(t);
 	return r;
 }
