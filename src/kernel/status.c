@@ -63,3 +63,12 @@ uint64_t process_started(pid_t pid)
 		p = strchr(p + 1, ' ');
 	return p ? strtoull(p, NULL, 10) : 0;
 }
+
+uint64_t process_ran(pid_t pid)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", pid);
+	return file_read(path, STAT_MAX, &text, NULL) < 0 ? 0 : strtoull(text, NULL, 10);
+}

@@ -7,6 +7,7 @@
 #include "criu/tmpfs.h"
 #include "criu/images.h"
 #include "criu/workplace.h"
+#include "kernel/status.h"
 #include "migrate/images.h"
 #include "oci/cgroup.h"
 
@@ -22,6 +23,8 @@
 
 #define START_MS 30000	  /* runc and CRIU up to the first image */
 #define RESTORE_MS 600000 /* images of tmpfs and shared memory are read meanwhile */
+#define LOOK_MS 5000
+#define STILL_MS 60000	  /* more than a disk or a file server lets anyone wait */
 #define RUN_MS 30000	  /* from the gate's opening on */
 #define LEAVE_MS 10000	  /* CRIU to take a no, kill what it restored and end */
 #define HURRY_MS 500	  /* the same when it does not wait for us */
@@ -90,18 +93,66 @@ static int take_all_tasks(struct restore *r, struct err *e)
 	return ret < 0 ? ret : 0;
 }
 
+static void add_work(void *ctx, pid_t child)
+{
+	uint64_t *ret = ctx;
+
+	*ret += process_ran(child);
+	process_children(child, add_work, ret);
+}
+
+/* Changes as long as CRIU and what it restores do anything, or memory comes that they may wait for. */
+static uint64_t work_done(const struct restore *r)
+{
+	struct pager_stats s = {0};
+	uint64_t ret = 0;
+
+	process_children(r->runc.pid, add_work, &ret);
+	if (r->keeper)
+		keeper_stats(r->keeper, &s);
+	return ret + s.arrived;
+}
+
+struct pulse {
+	uint64_t work, at;
+};
+
+static bool stands_still(const struct restore *r, struct pulse *p)
+{
+	uint64_t work = work_done(r), now = clock_now();
+
+	if (work != p->work || p->at == 0)
+		*p = (struct pulse){work, now};
+	return now - p->at > STILL_MS * NSEC_PER_MSEC;
+}
+
+/* 0, or -ETIMEDOUT without @e: the deadline has passed, or nothing has happened for long. */
+static int wait_call(struct restore *r, struct pulse *p, uint64_t deadline, struct err *e)
+{
+	int n;
+
+	do {
+		uint64_t look = deadline_in_ms(LOOK_MS);
+
+		n = waiter_wait(r->waiter, hooks_fd(&r->hooks), look < deadline ? look : deadline, e);
+	} while (n == -ETIMEDOUT && !err_is_set(e) && !deadline_passed(deadline) && !stands_still(r, p));
+	return n;
+}
+
 /* Takes CRIU's calls, answering yes, until @action, which is left unanswered. */
 static int wait_hook(struct restore *r, const char *action, uint64_t deadline, struct hook_call *ret,
 	struct err *e)
 {
+	struct pulse p = {0};
+
 	for (;;) {
-		int n = waiter_wait(r->waiter, hooks_fd(&r->hooks), deadline, e);
+		int n = wait_call(r, &p, deadline, e);
 
 		if (n == 0)
 			n = hooks_next(&r->hooks, ret, deadline, e);
 		if (n == -ETIMEDOUT && !err_is_set(e))
-			return err_set(e, ERR_LOCAL, ETIMEDOUT, "CRIU did not reach %s in time",
-				action);
+			return err_set(e, ERR_LOCAL, ETIMEDOUT, "CRIU did not reach %s%s", action,
+				deadline_passed(deadline) ? " in time" : ", and stands still");
 		if (n < 0 || strcmp(ret->action, action) == 0)
 			return n;
 		if (!tmpfs_take(ret))

@@ -85,6 +85,16 @@ static int on_timer(void *ctx, struct err *e)
 	return send_control(t, MSG_PROGRESS, &m, e);
 }
 
+/* The same when what becomes of the link changes nothing. */
+static int on_timer_alone(void *ctx, struct err *e)
+{
+	struct err lost = ERR_INIT;
+
+	(void)e;
+	on_timer(ctx, &lost);
+	return 0;
+}
+
 /* Takes one message of the source; packets are dealt with here. */
 static int take_message(struct target *t, struct msg *ret, struct err *e)
 {
@@ -575,6 +585,8 @@ static int run_commit(void *ctx, struct err *e)
 		r = FAULT(target_owns, e);
 	/* Once CRIU has its yes the container may have run: no signal, and no source that goes away, is
 	 * a reason to undo it then. */
+	if (r == 0)
+		r = waiter_add(&alone, t->timer, on_timer_alone, t);
 	if (r == 0)
 		r = restore_open_gate(&t->restore, &alone, e);
 	if (r < 0)

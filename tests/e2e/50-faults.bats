@@ -86,6 +86,17 @@ rootfs_digest() {
 	assert_says "could not restore"
 }
 
+# bats test_tags=long
+@test "CRIU stands still on the target while it restores" {
+	start_migration mem --mode stop
+	# It waits for its first image.
+	wait_phase freeze
+	at tuebingen pkill -STOP -x criu
+	end_migration
+	[ "$status" = 4 ]
+	assert_says "CRIU did not reach post-restore, and stands still"
+}
+
 @test "a second migration of the same container is refused" {
 	start_migration mem --mode stop
 	wait_phase freeze
