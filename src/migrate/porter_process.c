@@ -393,7 +393,8 @@ static void tell_outcome(const struct greeting *g, const struct proof *p, int r,
 /* A sanitizer's last words go to standard error. */
 static void leave_worker(const struct porter_start *s)
 {
-	int keep[] = {s->in, s->out, s->worker, s->lane ? lane_fd(s->lane) : s->in}, null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int keep[] = {s->in, s->out, s->worker, s->lane ? lane_fd(s->lane) : s->in};
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	prctl(PR_SET_NAME, "godwit-porter");
 	dup2(null, STDIN_FILENO);
