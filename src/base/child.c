@@ -333,10 +333,9 @@ static int collect(int fd, char *out, size_t max, uint64_t deadline)
 	}
 }
 
-int child_run(const char *const *argv, size_t max, char **ret_out, uint64_t deadline)
+static int run(const struct child_opts *o, size_t max, char **ret_out, uint64_t deadline)
 {
 	_cleanup_child_ struct child c = CHILD_INIT;
-	struct child_opts o = {.argv = argv, .capture = true};
 	char *out = NULL;
 	int r;
 
@@ -345,7 +344,7 @@ int child_run(const char *const *argv, size_t max, char **ret_out, uint64_t dead
 		if (!out)
 			return -ENOMEM;
 	}
-	r = child_start(&c, &o);
+	r = child_start(&c, o);
 	if (r == 0)
 		r = collect(c.output, out, max, deadline);
 	if (r == 0)
@@ -357,4 +356,18 @@ int child_run(const char *const *argv, size_t max, char **ret_out, uint64_t dead
 	if (ret_out)
 		*ret_out = out;
 	return child_exit_code(&c);
+}
+
+int child_run(const char *const *argv, size_t max, char **ret_out, uint64_t deadline)
+{
+	struct child_opts o = {.argv = argv, .capture = true};
+
+	return run(&o, max, ret_out, deadline);
+}
+
+int child_run_whole(const char *const *argv, size_t max, char **ret_out, uint64_t deadline)
+{
+	struct child_opts o = {.argv = argv, .capture = true, .survive_parent = true};
+
+	return run(&o, max, ret_out, deadline);
 }

@@ -8,7 +8,7 @@
 
 /*
  * Child processes, held by pidfd so that a recycled pid is never signalled. Every child gets
- * SIGKILL when its parent dies, /dev/null as standard input and no descriptor but those named.
+ * SIGKILL when its parent dies (but see child_run_whole()), /dev/null as standard input and no descriptor but those named.
  */
 
 struct child {
@@ -72,3 +72,6 @@ int child_exit_code(const struct child *c);
  * deadline it is killed: -ETIMEDOUT. Returns its exit code (>= 0) or -errno.
  */
 int child_run(const char *const *argv, size_t max, char **ret_out, uint64_t deadline);
+
+/* The same for a short program whose own children would be left if it were killed: it outlives this process. */
+int child_run_whole(const char *const *argv, size_t max, char **ret_out, uint64_t deadline);

@@ -68,6 +68,7 @@ static bool kernel_at_least(const char *release, unsigned major, unsigned minor)
 	return sscanf(release, "%u.%u", &a, &b) == 2 && (a > major || (a == major && b >= minor));
 }
 
+/* It tries some things with processes of its own, which it ends. */
 static void check_criu(const struct host_facts *f, struct verdicts *ret)
 {
 	const char *argv[] = {"criu", "check", NULL};
@@ -85,10 +86,10 @@ static void check_criu(const struct host_facts *f, struct verdicts *ret)
 		verdict_add(ret, "criu", CHECK_NO, "install criu 4.2 or newer",
 			"criu %s can not dump internet sockets on Linux %s", f->criu_version,
 			f->kernel);
-	} else if ((r = child_run(argv, OUTPUT_MAX, &out, deadline_in_ms(PROGRAM_MS))) != 0) {
+	} else if ((r = child_run_whole(argv, OUTPUT_MAX, &out, deadline_in_ms(PROGRAM_MS))) != 0) {
 		verdict_add(ret, "criu", CHECK_NO, "run 'criu check' and see what it misses",
 			"'criu check' failed: %s", r < 0 ? strerror(-r) : out);
-	} else if (child_run(lazy, 0, NULL, deadline_in_ms(PROGRAM_MS)) != 0) {
+	} else if (child_run_whole(lazy, 0, NULL, deadline_in_ms(PROGRAM_MS)) != 0) {
 		verdict_add(ret, "criu", CHECK_NO, "use a kernel with CONFIG_USERFAULTFD",
 			"criu has no lazy pages on this kernel");
 	} else {
