@@ -327,12 +327,11 @@ int hold_start(struct hold *h, bool unseen)
 	return nft_commit(&b, &h->nft);
 }
 
-/* A processor that still sees the rule may add one: what is left goes in hold_end(). */
-static int let_depart(struct hold *h)
+static int let_all_go(struct queue *q)
 {
-	int r = queue_take(&h->departing, UINT_MAX, NULL, NULL);
+	int r = queue_take(q, NULL, NULL);
 
-	return r < 0 ? r : queue_decide(&h->departing, NF_ACCEPT, UINT32_MAX);
+	return r < 0 ? r : queue_decide(q, NF_ACCEPT, UINT32_MAX);
 }
 
 /* All that hides it goes. */
@@ -359,7 +358,8 @@ int hold_show(struct hold *h)
 		put_rule(&b, families[i], "arrivals", NFT_JUMP, "hold");
 	}
 	r = nft_commit(&b, &h->nft);
-	return r < 0 ? r : let_depart(h);
+	/* A processor that still sees the rule may add one: what is left goes in hold_end(). */
+	return r < 0 ? r : let_all_go(&h->departing);
 }
 
 int hold_silence(struct hold *h)
@@ -389,13 +389,13 @@ int hold_fd(const struct hold *h)
 
 int hold_take(struct hold *h, queue_packet_fn *f, void *ctx)
 {
-	return queue_take(&h->queue, UINT_MAX, f, ctx);
+	return queue_take(&h->queue, f, ctx);
 }
 
 /* All that is kept, at the application's pace. How many, or -errno. */
 static int let_go(struct hold *h, struct sockets_pace *pace)
 {
-	int r = queue_take(&h->queue, UINT_MAX, NULL, NULL);
+	int r = queue_take(&h->queue, NULL, NULL);
 	int kept = (int)queue_kept(&h->queue);
 
 	while (r >= 0 && (r = queue_decide(&h->queue, NF_ACCEPT, SOCKETS_BURST)) > 0)
@@ -417,17 +417,10 @@ static int let_go_most(struct hold *h)
 	return now < 0 ? now : 0;
 }
 
-static int let_go_at_once(struct hold *h)
-{
-	int r = queue_take(&h->queue, UINT_MAX, NULL, NULL);
-
-	return r < 0 ? r : queue_decide(&h->queue, NF_ACCEPT, UINT32_MAX);
-}
-
 static int let_go_late(struct hold *h)
 {
 	uint64_t before = h->queue.taken;
-	int r = let_go_at_once(h);
+	int r = let_all_go(&h->queue);
 
 	h->late += h->queue.taken - before;
 	return r;
@@ -447,7 +440,7 @@ static int end_rules(struct hold *h)
 			flush_silence(&b, families[i]);
 		}
 	before = thread_hurry();
-	r = let_go_at_once(h);
+	r = let_all_go(&h->queue);
 	if (r == 0)
 		r = nft_commit(&b, &h->nft);
 	if (r == 0)
@@ -458,7 +451,7 @@ static int end_rules(struct hold *h)
 
 int hold_end(struct hold *h)
 {
-	int r = let_depart(h);
+	int r = let_all_go(&h->departing);
 
 	if (r == 0)
 		r = let_go_most(h);

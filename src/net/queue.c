@@ -129,12 +129,12 @@ static int on_message(const struct nlmsghdr *h, void *ctx)
 	return MNL_CB_OK;
 }
 
-int queue_take(struct queue *q, unsigned max, queue_packet_fn *f, void *ctx)
+int queue_take(struct queue *q, queue_packet_fn *f, void *ctx)
 {
 	struct taking t = {.q = q, .f = f, .ctx = ctx};
 	uint64_t before = q->taken;
 
-	while (t.result == 0 && q->taken - before < max) {
+	while (t.result == 0) {
 		ssize_t n = recv(queue_fd(q), q->room, ROOM, MSG_DONTWAIT);
 
 		if (n < 0 && errno == EAGAIN)

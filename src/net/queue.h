@@ -33,9 +33,9 @@ int queue_fd(const struct queue *q);
 
 typedef int queue_packet_fn(void *ctx, const void *packet, size_t len);
 
-/* Takes at most @max of those that came: @f (may be NULL) gets each, from its IP header on. How many, or
+/* Takes all that came: @f (may be NULL) gets each, from its IP header on. How many, or
  * -errno, also of @f. */
-int queue_take(struct queue *q, unsigned max, queue_packet_fn *f, void *ctx);
+int queue_take(struct queue *q, queue_packet_fn *f, void *ctx);
 
 /* What happens to the oldest @max of those that were taken: NF_ACCEPT, they go their way in the order in
  * which they came, or NF_DROP. 1 when others have no verdict yet, else 0, or -errno. */
