@@ -8,7 +8,8 @@
 
 /*
  * Child processes, held by pidfd so that a recycled pid is never signalled. Every child gets
- * SIGKILL when its parent dies (but see child_run_whole()), /dev/null as standard input and no descriptor but those named.
+ * SIGKILL when its parent dies unless it is to survive that, /dev/null as standard input and no
+ * descriptor but those named.
  */
 
 struct child {

@@ -21,8 +21,8 @@ uint64_t status_bytes(const char *text, const char *field);
  * it has ended, whether it was waited for or not. */
 uint64_t process_started(pid_t pid);
 
-/* Processor time that its first thread has used, in ns (proc_pid_schedstat(5)); 0 when it has ended or the kernel doesn't
- * count. */
+/* Processor time that its first thread has used, in ns (/proc/PID/schedstat: Documentation/scheduler/
+ * sched-stats.rst in the kernel); 0 when it has ended or the kernel doesn't count. */
 uint64_t process_ran(pid_t pid);
 
 /* Who traces a process: 0 for nobody. */

@@ -198,15 +198,14 @@ int departure_forward(struct departure *d, struct waiter *w, struct channel *con
 
 static int send_end(struct departure *d, struct err *e)
 {
+	d->ended = true;
 	return channel_send(d->control, MSG_HELD_END, NULL, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 }
 
 static int on_quiet(void *ctx, struct err *e)
 {
-	struct departure *d = ctx;
-	int r = send_end(d, e);
+	int r = send_end(ctx, e);
 
-	d->ended = true;
 	return r < 0 ? r : 1;
 }
 

@@ -37,7 +37,7 @@ struct departure {
 	uint64_t hold_at, address_at, address_gone, running_at, last_at;
 	uint64_t held, forwarded; /* packets, before it ran there and after */
 	uint64_t late;		  /* of the latter, after HELD_END */
-	bool ended;
+	bool ended;		  /* HELD_END has been sent */
 	struct hold_stats stats;
 };
 

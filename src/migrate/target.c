@@ -340,7 +340,8 @@ static int start_restore(struct target *t, struct err *e)
 	if (r == 0)
 		r = journal_begin(&t->journal, t->request.id, false, &(struct journal_subject){
 			.container = t->request.container, .peer = t->control.peer, .address = c->address,
-			.netns = c->netns, .network = c->network, .key = entrance_peer(&t->entrance, key), .token = t->entrance.token}, e);
+			.netns = c->netns, .network = c->network,
+			.key = entrance_peer(&t->entrance, key), .token = t->entrance.token}, e);
 	if (r == 0)
 		r = FAULT(target_journal_prepared, e);
 	if (r == 0)
