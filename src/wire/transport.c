@@ -27,6 +27,7 @@
 
 #define RECORD_BYTES 16384 /* the most in one TLS record (RFC 8446, 5.1) */
 #define READ_AHEAD (128 * 1024)
+#define WRITE_TOGETHER (128 * 1024)
 #define LANE_MIN (16u * 1024) /* below, a slot isn't worth its two system calls */
 #define LANE_SMALL (LANE_MIN + 512)
 #define CARRIER_MS 3000 /* to deliver what was written last */
@@ -67,6 +68,15 @@ int preamble_get(const uint8_t p[static PREAMBLE_LEN], uint8_t ret_route[static 
 		return -EPROTO;
 	memcpy(ret_route, p + sizeof(preamble_magic), ROUTE_LEN);
 	return 0;
+}
+
+static int socket_error(int r, const char *doing, struct err *e)
+{
+	if (r == -EPIPE || r == -ECONNRESET)
+		return err_set(e, ERR_PEER, -r, "the peer closed the connection");
+	if (r == -ETIMEDOUT)
+		return err_set(e, ERR_PEER, -r, "%s: the peer did not answer in time", doing);
+	return r < 0 ? err_sys(e, -r, "%s", doing) : 0;
 }
 
 /* --- TLS ----------------------------------------------------------------------------------- */
@@ -113,9 +123,7 @@ static int tls_wait(struct transport *t, int ret, uint64_t deadline, const char 
 	if (want != SSL_ERROR_WANT_READ && want != SSL_ERROR_WANT_WRITE)
 		return peer_error(t, want, doing, e);
 	r = fd_wait(t->in, want == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT, deadline);
-	if (r == -ETIMEDOUT)
-		return err_set(e, ERR_PEER, ETIMEDOUT, "%s: the peer did not answer in time", doing);
-	return r < 0 ? err_sys(e, -r, "%s", doing) : 0;
+	return socket_error(r, doing, e);
 }
 
 /* The only check of a certificate: is its key one that we know? Chains, names and dates say
@@ -136,6 +144,21 @@ static int verify_peer(X509_STORE_CTX *store, void *arg)
 		return 1;
 	t->untrusted = true;
 	X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_UNTRUSTED);
+	return 0;
+}
+
+/* What is written waits in a buffer until that is full, or flushed: TLS by itself gives the kernel each record
+ * alone, and each is then a packet, and wakes the peer. */
+static int tls_attach(struct transport *t)
+{
+	BIO *wire = BIO_new_socket(t->in, BIO_NOCLOSE), *out = BIO_new(BIO_f_buffer());
+
+	if (!wire || !out || BIO_set_write_buffer_size(out, WRITE_TOGETHER) != 1 || BIO_up_ref(wire) != 1) {
+		BIO_free(wire);
+		BIO_free(out);
+		return -ENOMEM;
+	}
+	SSL_set_bio(t->ssl, wire, BIO_push(out, wire));
 	return 0;
 }
 
@@ -161,7 +184,7 @@ static int tls_context(struct transport *t, const struct identity *self, bool se
 	if (t->proof && proof_watch(c, t->proof) < 0)
 		return -EINVAL;
 	t->ssl = SSL_new(c);
-	if (!t->ssl || SSL_set_fd(t->ssl, t->in) != 1)
+	if (!t->ssl || tls_attach(t) < 0)
 		return -ENOMEM;
 	if (server)
 		SSL_set_accept_state(t->ssl);
@@ -299,6 +322,22 @@ static int tls_write(struct transport *t, const void *buf, size_t len, uint64_t 
 	return 0;
 }
 
+static int tls_flush(struct transport *t, uint64_t deadline, struct err *e)
+{
+	BIO *out = SSL_get_wbio(t->ssl);
+
+	for (;;) {
+		int r;
+
+		errno = 0;
+		if (BIO_flush(out) == 1)
+			return 0;
+		r = BIO_should_retry(out) ? fd_wait(t->out, POLLOUT, deadline) : errno ? -errno : -EPIPE;
+		if (r < 0)
+			return explain_write(t, socket_error(r, "sending", e), e);
+	}
+}
+
 /* A short head travels in one record with the beginning of the data. */
 static int tls_write_both(struct transport *t, const uint8_t *head, size_t head_len,
 	const uint8_t *data, size_t data_len, uint64_t deadline, struct err *e)
@@ -315,7 +354,9 @@ static int tls_write_both(struct transport *t, const uint8_t *head, size_t head_
 		memcpy(first + head_len, data, n);
 		r = tls_write(t, first, head_len + n, deadline, e);
 	}
-	return r < 0 || n == data_len ? r : tls_write(t, data + n, data_len - n, deadline, e);
+	if (r == 0 && n < data_len)
+		r = tls_write(t, data + n, data_len - n, deadline, e);
+	return r < 0 ? r : tls_flush(t, deadline, e);
 }
 
 /* --- plain --------------------------------------------------------------------------------- */
@@ -365,15 +406,6 @@ void transport_vouch(struct transport *t, const uint8_t fingerprint[static FINGE
 {
 	memcpy(t->fingerprint, fingerprint, FINGERPRINT_LEN);
 	t->has_fingerprint = true;
-}
-
-static int plain_error(int r, const char *doing, struct err *e)
-{
-	if (r == -EPIPE || r == -ECONNRESET)
-		return err_set(e, ERR_PEER, -r, "the peer closed the connection");
-	if (r == -ETIMEDOUT)
-		return err_set(e, ERR_PEER, -r, "%s: the peer did not answer in time", doing);
-	return r < 0 ? err_sys(e, -r, "%s", doing) : 0;
 }
 
 static int plain_write(struct transport *t, const void *head, size_t head_len, const void *data, size_t data_len,
@@ -457,7 +489,7 @@ int transport_read(struct transport *t, void *buf, size_t len, uint64_t deadline
 {
 	if (t->ssl)
 		return tls_read(t, buf, len, deadline, e);
-	return plain_error(fd_read_all(t->in, buf, len, deadline), "receiving", e);
+	return socket_error(fd_read_all(t->in, buf, len, deadline), "receiving", e);
 }
 
 int transport_write(struct transport *t, const void *head, size_t head_len, const void *data,
@@ -468,9 +500,9 @@ int transport_write(struct transport *t, const void *head, size_t head_len, cons
 	if (t->ssl)
 		r = tls_write_both(t, head, head_len, data, data_len, deadline, e);
 	else if (t->lane)
-		r = plain_error(lane_write(t, head, head_len, data, data_len, deadline), "sending", e);
+		r = socket_error(lane_write(t, head, head_len, data, data_len, deadline), "sending", e);
 	else
-		r = plain_error(plain_write(t, head, head_len, data, data_len, deadline), "sending", e);
+		r = socket_error(plain_write(t, head, head_len, data, data_len, deadline), "sending", e);
 	if (r == 0)
 		atomic_fetch_add(&t->written, head_len + data_len);
 	return r;
