@@ -38,7 +38,7 @@ bundle() {
 game_args() {
 	printf '%s\n' -userdir /tmp +log_file server.log +sv_public 0 +net_address "$FLOATING" \
 		+skill 5 +bot_join_empty 1 +bot_number 8 +maxplayers 16 +rcon_password lab \
-		+rcon_secure 0 +map darkzone
+		+rcon_secure 0 +fraglimit_override 0 +timelimit_override 0 +map darkzone
 }
 
 game_bundle() {

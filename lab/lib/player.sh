@@ -27,7 +27,9 @@ player_start() {
 		setsid Xvfb :1 -screen 0 320x240x24 -nolisten tcp </dev/null >/run/xvfb.log 2>&1 &'
 	wait_for 10 in_player xdpyinfo -display :1 || die "Xvfb did not start"
 	in_player env DISPLAY=:1 LIBGL_ALWAYS_SOFTWARE=1 LP_NUM_THREADS=1 SDL_AUDIODRIVER=dummy \
-		sh -c 'setsid /usr/games/darkplaces "$@" <>/run/console >/run/player.log 2>&1 & echo $! >/run/player.pid' \
+		sh -c 'rm -f /run/player.status
+			setsid sh -c "/usr/games/darkplaces \"\$@\" <>/run/console & echo \$! >/run/player.pid
+				wait \$!; echo \$? >/run/player.status" x "$@" >/run/player.log 2>&1 &' \
 		x "${PLAYER_ARGS[@]}"
 	wait_for 30 player_streams || die "the player got no stream: $(in_player tail -n 3 /run/player.log)"
 	player_say "cmd join"
@@ -50,7 +52,8 @@ player_streams() {
 
 # Connected means: the client lives, gets the stream, and never had to connect again.
 player_status() {
-	in_player sh -c 'kill -0 $(cat /run/player.pid)' 2>/dev/null || die "player: not running"
+	in_player sh -c 'kill -0 $(cat /run/player.pid)' 2>/dev/null ||
+		die "player: its client has ended: status $(in_player cat /run/player.status 2>/dev/null || echo unknown)"
 	[ "$(in_player grep -ci 'disconnect\|connection timed out\|server is down' /run/player.log)" = 0 ] ||
 		die "player: lost the connection: $(in_player grep -i 'disconnect\|timed out' /run/player.log | tail -n 1)"
 	wait_for 5 player_streams || die "player: gets no packets"
