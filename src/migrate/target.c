@@ -363,6 +363,8 @@ static int start_restore(struct target *t, struct err *e)
 	if (r == 0)
 		r = restore_prepare(&t->restore, t->memory.keeper, c->criu_config, e);
 	if (r == 0)
+		r = restore_claim(&t->restore, o.id, e);
+	if (r == 0)
 		r = restore_start(&t->restore, &o, &m.body.prepare.descriptors, &t->waiter, e);
 	if (r == 0)
 		r = FAULT(target_restore_started, e);
