@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define READ_STEP 65536
+#define TEMPORARY ".new-" /* and the writer's pid */
 
 static int read_up_to(int fd, size_t max, char **ret, size_t *ret_len)
 {
@@ -116,7 +117,7 @@ int file_write_atomic(const char *path, const void *data, size_t len, mode_t mod
 	char tmp[PATH_MAX];
 	int r;
 
-	r = snprintf(tmp, sizeof(tmp), "%s.new-%d", path, getpid());
+	r = snprintf(tmp, sizeof(tmp), "%s" TEMPORARY "%d", path, getpid());
 	if (r < 0 || (size_t)r >= sizeof(tmp))
 		return -ENAMETOOLONG;
 	r = write_and_sync(tmp, data, len, mode);
@@ -127,6 +128,17 @@ int file_write_atomic(const char *path, const void *data, size_t len, mode_t mod
 		return r;
 	}
 	return sync_parent(path);
+}
+
+pid_t file_temporary_writer(const char *name, size_t *ret_len)
+{
+	const char *mark = strstr(name, TEMPORARY), *digits = mark ? mark + strlen(TEMPORARY) : NULL;
+	size_t n = mark ? strspn(digits, "0123456789") : 0;
+
+	if (n == 0 || n > 9 || digits[n] != '\0')
+		return 0;
+	*ret_len = (size_t)(mark - name);
+	return (pid_t)strtol(digits, NULL, 10);
 }
 
 int file_write_program(const char *path, const void *start, const void *end)

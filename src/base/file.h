@@ -19,6 +19,10 @@ int file_poke(const char *path, const char *text);
 /* Replaces @path atomically: temporary file beside it, fsync, rename, fsync of the directory. */
 int file_write_atomic(const char *path, const void *data, size_t len, mode_t mode);
 
+/* Who was at it, by the name of a temporary file of that function's, and how long the name is that it would have
+ * got; 0 when it is none. */
+pid_t file_temporary_writer(const char *name, size_t *ret_len);
+
 /* Writes a new program that only its owner may run: the bytes from @start up to @end. */
 int file_write_program(const char *path, const void *start, const void *end);
 

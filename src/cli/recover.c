@@ -44,21 +44,38 @@ static int settle(struct journal_entry *j, struct report *report, struct err *e)
 	return how == RECOVERY_DOUBT;
 }
 
+/* One that fails keeps no other from being settled: the first error is *e in the end, others are told at
+ * once. Returns how many are in doubt. */
+static size_t settle_each(struct journal_entry *v, size_t n, struct report *report, struct err *e)
+{
+	size_t doubts = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct err why = ERR_INIT;
+		int r = settle(&v[i], report, &why);
+
+		doubts += r == 1;
+		if (r < 0 && err_is_set(e))
+			report_note(report, why.text);
+		else if (r < 0)
+			*e = why;
+	}
+	return doubts;
+}
+
 static int settle_all(struct report *report, struct err *e)
 {
 	struct journal_entry *v;
 	size_t n, doubts = 0;
 	int r = journal_list(&v, &n, e);
 
-	for (size_t i = 0; r >= 0 && i < n; i++) {
-		r = settle(&v[i], report, e);
-		doubts += r == 1;
-	}
+	if (r == 0)
+		doubts = settle_each(v, n, report, e);
 	free(v);
-	if (r >= 0 && n == 0)
+	if (r == 0 && n == 0)
 		report_note(report, "nothing is to be recovered");
-	if (r < 0 || doubts == 0)
-		return r < 0 ? r : 0;
+	if (err_is_set(e) || doubts == 0)
+		return err_is_set(e) ? -e->code : r;
 	err_set(e, ERR_REFUSED, EAGAIN, "%zu in doubt", doubts);
 	return err_remedy(e, "run 'godwit recover' again when the other host can be reached. If it is gone for "
 			     "good, and only then: 'runc resume' the container here and give it its address "

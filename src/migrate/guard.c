@@ -93,28 +93,40 @@ __attribute__((noreturn)) static void guard_main(int pipe_end, int keep, const s
 	_exit(0);
 }
 
+/* Twice, so that it is not our child: we kill all of those when we clean up. */
+static int fork_twice(const int ends[static 2], int keep, const struct journal *j, const char *config_dir)
+{
+	pid_t pid = fork(), guard;
+	int status;
+
+	if (pid == 0) {
+		close(ends[1]);
+		guard = fork();
+		if (guard == 0)
+			guard_main(ends[0], keep, j, config_dir);
+		_exit(guard < 0 ? errno : 0);
+	}
+	if (pid < 0)
+		return -errno;
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
+}
+
 int guard_start(struct guard *g, const struct journal *j, const char *config_dir, int keep,
 	struct err *e)
 {
-	int ends[2];
-	pid_t pid;
+	int ends[2], r;
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return err_sys(e, errno, "pipe of the guard");
-	pid = fork();
-	if (pid == 0) {
-		close(ends[1]);
-		/* Twice, so that it is not our child: we kill all of those when we clean up. */
-		if (fork() == 0)
-			guard_main(ends[0], keep, j, config_dir);
-		_exit(0);
-	}
+	r = fork_twice(ends, keep, j, config_dir);
 	close(ends[0]);
-	if (pid < 0) {
+	if (r < 0) {
 		close(ends[1]);
-		return err_sys(e, errno, "starting the guard");
+		return err_sys(e, -r, "starting the guard");
 	}
-	waitpid(pid, NULL, 0);
 	g->alive = ends[1];
 	return 0;
 }

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define ENTRY_MAX 16384
+#define ID_LEN 32 /* as text */
 
 static int write_entry(const struct journal *j)
 {
@@ -95,6 +96,17 @@ static bool is_alive(pid_t pid, const json_t *o)
 		started == (uint64_t)json_integer_value(json_object_get(o, "started"));
 }
 
+/* An entry's name in the first @len bytes: what else may lie there is none. */
+static bool is_name(const char *name, size_t len)
+{
+	const char *role = name + ID_LEN;
+
+	if (len <= ID_LEN || strspn(name, "0123456789abcdef") != ID_LEN)
+		return false;
+	return (len == ID_LEN + strlen(".source") && strncmp(role, ".source", len - ID_LEN) == 0) ||
+		(len == ID_LEN + strlen(".target") && strncmp(role, ".target", len - ID_LEN) == 0);
+}
+
 static bool read_entry(const char *name, struct journal_entry *ret)
 {
 	_cleanup_free_ char *text = NULL;
@@ -103,7 +115,7 @@ static bool read_entry(const char *name, struct journal_entry *ret)
 
 	if (snprintf(path, sizeof(path), "%s/%s", JOURNAL_DIR, name) >= (int)sizeof(path))
 		return false;
-	if (name[0] == '.' || file_read(path, ENTRY_MAX, &text, NULL) < 0)
+	if (!is_name(name, strlen(name)) || file_read(path, ENTRY_MAX, &text, NULL) < 0)
 		return false;
 	o = json_loads(text, 0, NULL);
 	if (!o)
@@ -181,6 +193,16 @@ int journal_claim(struct journal_entry *entry, struct journal *ret)
 	return claim(entry, ret);
 }
 
+/* What a process has left that died before its entry had its name. */
+static void sweep(DIR *d, const char *name)
+{
+	size_t len = 0;
+	pid_t writer = file_temporary_writer(name, &len);
+
+	if (writer > 0 && is_name(name, len) && process_started(writer) == 0)
+		unlinkat(dirfd(d), name, 0);
+}
+
 int journal_list(struct journal_entry **ret, size_t *ret_n, struct err *e)
 {
 	DIR *d = opendir(JOURNAL_DIR);
@@ -200,6 +222,8 @@ int journal_list(struct journal_entry **ret, size_t *ret_n, struct err *e)
 		*ret = bigger;
 		if (read_entry(entry->d_name, &bigger[*ret_n]))
 			(*ret_n)++;
+		else
+			sweep(d, entry->d_name);
 	}
 	closedir(d);
 	return 0;

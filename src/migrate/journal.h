@@ -66,5 +66,6 @@ int journal_find(const uint8_t id[static 16], bool source, struct journal_entry 
  */
 int journal_claim(struct journal_entry *entry, struct journal *ret);
 
-/* All entries of this host; the caller frees *ret. */
+/* All entries of this host; the caller frees *ret. What was written halfway by a process that died is
+ * removed. */
 int journal_list(struct journal_entry **ret, size_t *ret_n, struct err *e);

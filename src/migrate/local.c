@@ -285,6 +285,8 @@ static int restore_check(void *ctx, struct err *e)
 
 	report_phase(l->report, "check", "can it come back?");
 	r = list && here ? manifest_read(l->dir, l->manifest, e) : err_sys(e, ENOMEM, "checks");
+	if (r == 0)
+		r = journal_check_free(m->container, e);
 	if (r == 0) {
 		struct offered o = {
 			.id = m->container,
@@ -332,6 +334,8 @@ static int restore_images(void *ctx, struct err *e)
 		r = restore_prepare(&l->restore, NULL, l->config.criu_config, e);
 	if (r == 0)
 		r = floating_become_master(&l->floating, e);
+	if (r == 0)
+		r = restore_claim(&l->restore, o.id, e);
 	if (r == 0)
 		r = floating_take(&l->floating, e);
 	if (r == 0)

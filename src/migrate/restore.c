@@ -222,14 +222,49 @@ static int write_descriptors(const char *images, const struct msg_bytes *descrip
 	return ret < 0 ? err_sys(e, -ret, "writing %s", path) : 0;
 }
 
+int restore_claim(struct restore *r, const char *id, struct err *e)
+{
+	return runc_claim(id, &r->claim, e);
+}
+
+/* From then on nobody else gets the name. */
+static int wait_name(struct restore *r, int made, struct err *e)
+{
+	uint64_t deadline = deadline_in_ms(START_MS);
+	char events[1024];
+	int n = 0;
+
+	while (n == 0 && !runc_exists(r->id)) {
+		n = waiter_wait(r->waiter, made, deadline, e);
+		while (read(made, events, sizeof(events)) > 0)
+			;
+	}
+	fd_close(&r->claim);
+	return n == -ETIMEDOUT && !err_is_set(e)
+		? err_set(e, ERR_LOCAL, ETIMEDOUT, "runc did not begin in time") : n;
+}
+
+/* Up to where runc has the name and, with images to come, CRIU waits for the first one: @opened. */
+static int follow_start(struct restore *r, int made, int opened, struct waiter *w, struct err *e)
+{
+	int ret = watch(r, w, e);
+
+	if (ret == 0)
+		ret = wait_name(r, made, e);
+	if (ret == 0 && opened >= 0)
+		ret = wait_reader(r, opened, e);
+	unwatch(r);
+	return ret;
+}
+
 int restore_start(struct restore *r, const struct runc_restore *o, const struct msg_bytes *descriptors,
 	struct waiter *w, struct err *e)
 {
-	_cleanup_close_ int opened = -1;
-	int ret = 0;
+	_cleanup_close_ int opened = -1, made = runc_watch();
+	int ret = made < 0 ? err_sys(e, -made, "watching runc's directory") : 0;
 
 	snprintf(r->id, sizeof(r->id), "%s", o->id);
-	if (descriptors)
+	if (ret == 0 && descriptors)
 		ret = write_descriptors(o->images, descriptors, e);
 	if (ret == 0 && descriptors)
 		ret = make_inventory_pipe(r, o->images, &opened, e);
@@ -237,13 +272,7 @@ int restore_start(struct restore *r, const struct runc_restore *o, const struct 
 		return ret;
 	r->begun = true;
 	ret = runc_restore_start(o, &r->runc, e);
-	if (ret < 0 || !descriptors)
-		return ret;
-	ret = watch(r, w, e);
-	if (ret == 0)
-		ret = wait_reader(r, opened, e);
-	unwatch(r);
-	return ret;
+	return ret < 0 ? ret : follow_start(r, made, opened, w, e);
 }
 
 int restore_feed(struct restore *r, const struct buf *inventory, struct err *e)
@@ -294,6 +323,7 @@ int restore_open_gate(struct restore *r, struct waiter *w, struct err *e)
 	struct hook_call call;
 	int ret;
 
+	r->opened = true;
 	hook_answer(&r->gate, true);
 	ret = watch(r, w, e);
 	if (ret == 0)
@@ -346,7 +376,9 @@ void restore_revoke(struct restore *r)
 	let_criu_clean_up(r);
 	child_done(&r->runc);
 	child_kill_descendants(deadline_in_ms(LEAVE_MS));
-	runc_delete(r->id, NULL);
+	/* Before the gate's opening nothing of ours can be: by hand somebody was first. */
+	if (r->opened || !runc_is_started(r->id))
+		runc_delete(r->id, NULL);
 	r->begun = false;
 }
 
@@ -354,6 +386,7 @@ void restore_done(struct restore *r)
 {
 	hook_answer(&r->gate, false);
 	fd_close(&r->inventory);
+	fd_close(&r->claim);
 	child_done(&r->runc);
 	lazy_socket_done(&r->lazy);
 	hooks_done(&r->hooks);

@@ -30,7 +30,8 @@ struct restore {
 	struct keeper *keeper; /* borrowed; NULL: nothing is lazy */
 	char id[256];
 	int inventory; /* owned: both ends of the pipe, until it is fed; or -1 */
-	bool begun;
+	int claim; /* owned: on the container's name, until runc has it; or -1 */
+	bool begun, opened; /* it may have run */
 	uint64_t started, gate_at, running_at;
 };
 
@@ -39,14 +40,19 @@ struct restore {
 		.lazy = LAZY_SOCKET_INIT,                                                          \
 		.gate = HOOK_CALL_INIT,                                                            \
 		.runc = CHILD_INIT,                                                                \
-		.inventory = -1})
+		.inventory = -1,                                                                   \
+		.claim = -1})
 
 /* Prepares the workplace, which was entered, for CRIU. @keeper: where the memory of its processes
  * comes from, NULL when it is all in the images. */
 int restore_prepare(struct restore *r, struct keeper *keeper, const char *annotation, struct err *e);
 
+/* Before anything is changed for it: the name is free, and no other godwit takes it before restore_start() has
+ * returned. */
+int restore_claim(struct restore *r, const char *id, struct err *e);
+
 /*
- * Starts runc and CRIU. With @descriptors (runc's descriptors.json) before there are images: CRIU
+ * Starts runc and CRIU, for a name that is claimed. With @descriptors (runc's descriptors.json) before there are images: CRIU
  * then waits at inventory.img, a pipe, for restore_feed(); else everything is in @images.
  */
 int restore_start(struct restore *r, const struct runc_restore *o, const struct msg_bytes *descriptors,

@@ -363,6 +363,8 @@ static int start_restore(struct target *t, struct err *e)
 	if (r == 0)
 		r = restore_prepare(&t->restore, t->memory.keeper, c->criu_config, e);
 	if (r == 0)
+		r = restore_claim(&t->restore, o.id, e);
+	if (r == 0)
 		r = restore_start(&t->restore, &o, &m.body.prepare.descriptors, &t->waiter, e);
 	if (r == 0)
 		r = FAULT(target_restore_started, e);
@@ -561,6 +563,18 @@ static void tell_keeper(struct target *t)
 		request_log(&t->request, "%s", e.text);
 }
 
+/* It runs, whatever the source knows: a link that is lost here is met by the drain, which has the source come
+ * again. */
+static int leave_loss_to_drain(struct target *t, int r, struct err *e)
+{
+	if (r == 0 || e->class != ERR_PEER)
+		return r;
+	/* Half a message may have gone, and nothing may follow it. */
+	transport_cut(t->control.transport);
+	*e = ERR_INIT;
+	return 0;
+}
+
 static int run_commit(void *ctx, struct err *e)
 {
 	struct target *t = ctx;
@@ -597,6 +611,7 @@ static int run_commit(void *ctx, struct err *e)
 	FAULT(target_gate_open, NULL);
 	request_log(&t->request, "runs here");
 	r = send_phases(t, MSG_RUNNING, e);
+	r = leave_loss_to_drain(t, r, e);
 	FAULT(target_running, NULL);
 	tell_keeper(t);
 	arrival_deliver(&t->arrival);

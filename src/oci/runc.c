@@ -2,16 +2,20 @@
 #include "oci/runc.h"
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/file.h"
 #include "oci/cgroup.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <mntent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -49,6 +53,42 @@ static int unknown(const char *id, struct err *e)
 	list_containers(list, sizeof(list));
 	err_set(e, ERR_REFUSED, ENOENT, "no container \"%s\" on this host", id);
 	return err_remedy(e, "containers here: %s; see 'runc list'", list);
+}
+
+bool runc_exists(const char *id)
+{
+	char path[sizeof(RUNC_ROOT) + CONTAINER_ID_MAX + 2];
+
+	snprintf(path, sizeof(path), "%s/%s", RUNC_ROOT, id);
+	return access(path, F_OK) == 0;
+}
+
+int runc_watch(void)
+{
+	_cleanup_close_ int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+
+	if (fd < 0 || inotify_add_watch(fd, RUNC_ROOT, IN_CREATE | IN_MOVED_TO) < 0)
+		return -errno;
+	return fd_take(&fd);
+}
+
+int runc_claim(const char *id, int *ret, struct err *e)
+{
+	_cleanup_close_ int lock = -1;
+	int r = dir_make(RUNC_ROOT, 0700);
+
+	if (r == 0)
+		lock = open(RUNC_ROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (r == 0 && (lock < 0 || flock(lock, LOCK_EX) < 0))
+		r = -errno;
+	if (r < 0)
+		return err_sys(e, -r, "locking %s", RUNC_ROOT);
+	if (runc_exists(id)) {
+		err_set(e, ERR_REFUSED, EEXIST, "there is a container \"%s\" here already", id);
+		return err_remedy(e, "delete or rename it; see 'runc list'");
+	}
+	*ret = fd_take(&lock);
+	return 0;
 }
 
 static int parse_state(const char *text, struct container *ret, struct err *e)
@@ -94,6 +134,15 @@ int runc_state(const char *id, struct container *ret, struct err *e)
 	if (r == 0 && ret->pid > 0)
 		cgroup_of(ret->pid, ret->cgroup, sizeof(ret->cgroup));
 	return r;
+}
+
+bool runc_is_started(const char *id)
+{
+	char path[sizeof(RUNC_ROOT) + CONTAINER_ID_MAX + 16];
+	struct container c;
+
+	snprintf(path, sizeof(path), "%s/%s/criu-root", RUNC_ROOT, id);
+	return runc_state(id, &c, NULL) == 0 && c.pid > 0 && access(path, F_OK) < 0;
 }
 
 /* @programs: a directory to put before the others in PATH, @preload: a library; or NULL. */

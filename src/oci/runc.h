@@ -23,6 +23,23 @@ struct container {
 /* A name that runc accepts and that is safe as a file name. */
 bool container_id_valid(const char *id);
 
+/* Something has that name here, whatever it is. */
+bool runc_exists(const char *id);
+
+/* Takes the lock under which godwit makes containers, so that of two that want a name one gets it: *ret, which
+ * the caller closes once runc has the name, or will not. ERR_REFUSED and -EEXIST when it is taken. */
+int runc_claim(const char *id, int *ret, struct err *e);
+
+/* A descriptor that is readable when a container, any, has been made; the caller closes it. Or -errno. */
+int runc_watch(void);
+
+/*
+ * A container of that name lives, and is none that a restore has not finished: somebody has started it. As long
+ * as runc restores there is a "criu-root" in its directory, and when it was killed afterwards
+ * (libcontainer/criu_linux.go).
+ */
+bool runc_is_started(const char *id);
+
 /* What is known of a container. An unknown one is ERR_REFUSED and -ENOENT. */
 int runc_state(const char *id, struct container *ret, struct err *e);
 

@@ -113,6 +113,56 @@ static void a_target_that_waits_for_a_good_bye_is_left_alone(void **state)
 	assert_int_equal(unlink(entry.path), 0);
 }
 
+static void put(const char *name)
+{
+	char path[128];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", JOURNAL_DIR, name);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fputs("{\"container\": \"box\", \"role\": \"source\", \"step\": \"prepared\"}", f);
+	assert_int_equal(fclose(f), 0);
+}
+
+static bool is_there(const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", JOURNAL_DIR, name);
+	return access(path, F_OK) == 0;
+}
+
+#define DIGITS "0123456789abcdef0123456789abcdef"
+
+static void what_was_not_written_to_its_end_is_no_entry(void **state)
+{
+	static const char *const others[] = {DIGITS ".sourc", DIGITS ".source~", DIGITS ".targets", DIGITS,
+		"x" DIGITS ".source", "0" DIGITS ".source", "notes", DIGITS ".source.new-", "notes.new-4194305"};
+	char mine[64];
+	struct journal_entry *v;
+	struct err e = ERR_INIT;
+	size_t n;
+
+	(void)state;
+	snprintf(mine, sizeof(mine), DIGITS ".source.new-%d", getpid());
+	put(mine);
+	put(DIGITS ".target.new-4194305"); /* more than the kernel has */
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		put(others[i]);
+	assert_int_equal(journal_list(&v, &n, &e), 0);
+	free(v);
+	assert_int_equal(n, 0);
+	assert_int_equal(journal_check_free("box", &e), 0);
+	assert_true(is_there(mine));
+	assert_false(is_there(DIGITS ".target.new-4194305"));
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		assert_true(is_there(others[i]));
+	put(DIGITS ".source");
+	assert_int_equal(journal_check_free("box", &e), -EBUSY);
+	assert_int_equal(unlink(JOURNAL_DIR "/" DIGITS ".source"), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -120,6 +170,7 @@ int main(void)
 		cmocka_unit_test(who_took_it_and_died_is_followed_by_another),
 		cmocka_unit_test(what_counts_is_what_it_says_when_it_is_claimed),
 		cmocka_unit_test(a_target_that_waits_for_a_good_bye_is_left_alone),
+		cmocka_unit_test(what_was_not_written_to_its_end_is_no_entry),
 	};
 
 	return cmocka_run_group_tests_name("journal", tests, enter_own_directory, NULL);
