@@ -52,24 +52,43 @@ static int let_in(struct entrance *n, struct visitor *v, uint64_t deadline, stru
 	return porter_plain(v->in, v->out, deadline, ret, e);
 }
 
-/* Who has seen the token pass by can come, too, but not in, and must not end the migration by that. */
+/* Who has seen the token pass by can come, too, but not in, and must not end the migration by that: 1. */
+static int greet(struct entrance *n, uint64_t deadline, struct transport **ret, int *ret_hold, struct err *e)
+{
+	uint64_t soon = deadline_in_ms(VISITOR_MS);
+	struct err why = ERR_INIT;
+	struct visitor v;
+	int r = door_next(&n->door, &v, deadline, e);
+
+	if (r < 0)
+		return r;
+	if (let_in(n, &v, soon < deadline ? soon : deadline, ret, &why) == 0) {
+		*ret_hold = v.hold;
+		return 0;
+	}
+	fprintf(stderr, "godwit: a further connection is turned away: %s\n", why.text);
+	fd_close(&v.hold);
+	return 1;
+}
+
+bool entrance_admit(struct entrance *n)
+{
+	struct err why = ERR_INIT;
+
+	return n->admitted || greet(n, deadline_in_ms(VISITOR_MS), &n->admitted, &n->admitted_hold, &why) == 0;
+}
+
 static int next_visitor(struct entrance *n, uint64_t deadline, struct transport **ret, struct err *e)
 {
-	for (;;) {
-		uint64_t soon = deadline_in_ms(VISITOR_MS);
-		struct err why = ERR_INIT;
-		struct visitor v;
-		int r = door_next(&n->door, &v, deadline, e);
+	int hold = fd_take(&n->admitted_hold), r = n->admitted ? 0 : 1;
 
-		if (r < 0)
-			return r;
-		if (let_in(n, &v, soon < deadline ? soon : deadline, ret, &why) == 0) {
-			n->holds[n->n_holds++] = v.hold;
-			return 0;
-		}
-		fprintf(stderr, "godwit: a further connection is turned away: %s\n", why.text);
-		fd_close(&v.hold);
-	}
+	*ret = n->admitted;
+	n->admitted = NULL;
+	while (r == 1)
+		r = greet(n, deadline, ret, &hold, e);
+	if (r == 0)
+		n->holds[n->n_holds++] = hold;
+	return r;
 }
 
 int entrance_next(struct entrance *n, struct channel *ret, struct msg_hello *ret_hello,
@@ -111,4 +130,7 @@ void entrance_done(struct entrance *n)
 {
 	entrance_close(n);
 	entrance_let_go(n);
+	transport_free(n->admitted);
+	n->admitted = NULL;
+	fd_close(&n->admitted_hold);
 }

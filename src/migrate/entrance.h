@@ -23,9 +23,11 @@ struct entrance {
 	bool has_key;
 	int holds[ENTRANCE_CHANNELS_MAX]; /* owned: of the connections that came */
 	size_t n_holds;
+	struct transport *admitted; /* owned; NULL: nobody */
+	int admitted_hold;	    /* owned: its */
 };
 
-#define ENTRANCE_INIT ((struct entrance){.door = DOOR_INIT})
+#define ENTRANCE_INIT ((struct entrance){.door = DOOR_INIT, .admitted_hold = -1})
 
 /* Makes the token, and takes the peer's key from @first. */
 int entrance_init(struct entrance *n, const struct transport *first, const struct identity *self,
@@ -33,6 +35,10 @@ int entrance_init(struct entrance *n, const struct transport *first, const struc
 
 int entrance_open(struct entrance *n, struct err *e);
 void entrance_close(struct entrance *n);
+
+/* Somebody is at the door. True when it is the peer, whom the next entrance_next() gets: until then nothing that
+ * goes by other connections has to end. */
+bool entrance_admit(struct entrance *n);
 
 /* The next connection, with what it said of itself; within @timeout_ms. */
 int entrance_next(struct entrance *n, struct channel *ret, struct msg_hello *ret_hello,

@@ -683,7 +683,10 @@ static int drain(struct target *t, struct err *e)
 /* The source may know before this side that the connections are of no use. */
 static int on_door(void *ctx, struct err *e)
 {
-	(void)ctx;
+	struct target *t = ctx;
+
+	if (!entrance_admit(&t->entrance))
+		return 0;
 	return err_set(e, ERR_PEER, ECONNRESET, "the source comes again");
 }
 
@@ -740,7 +743,8 @@ static int await_source(struct target *t, struct err *e)
 		int r;
 
 		*e = ERR_INIT;
-		r = waiter_wait(&t->waiter, t->entrance.door.listener, deadline_in_ms(RESUME_MS), e);
+		r = t->entrance.admitted ? 0 : waiter_wait(&t->waiter, t->entrance.door.listener,
+						       deadline_in_ms(RESUME_MS), e);
 		if (r == 0 && await_take(&t->entrance, &t->memory, &c, e) == 0)
 			return go_on(t, &c, e);
 		if (r == 0)

@@ -110,6 +110,34 @@ silent_in() {
 	ends_well
 }
 
+# A stranger who has seen the token pass by: without a key, and in no hurry.
+knock() {
+	at strasbourg bash -c "exec 3<>/dev/tcp/198.51.100.2/7342 &&
+		printf 'GODWIT01$1' >&3 && sleep \$1" x "$2"
+}
+
+turned_away() {
+	at tuebingen grep -c "turned away" /var/log/godwit-agent.log || :
+}
+
+@test "who knows the token and has no key interrupts nothing" {
+	local token before
+	before=$(turned_away)
+	start_drain post
+	token=$(at tuebingen ls /run/godwit/doors | sed 's/../\\x&/g')
+	[ ${#token} = 64 ]
+	knock "$token" 0.5
+	for _ in 1 2 3; do
+		knock "$token" 0
+	done
+	end_migration
+	[ "$status" = 0 ]
+	! grep "link lost" <<<"$output" || return 1
+	[ "$(turned_away)" = $((before + 4)) ]
+	checker_verifies tuebingen
+	goes_back
+}
+
 nothing_open() {
 	[ "$(at strasbourg godwit status)" = "no migration is under way or in doubt" ]
 }
