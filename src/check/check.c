@@ -130,6 +130,15 @@ static void check_uffd(struct verdicts *ret)
 	fd_close(&fd);
 }
 
+static void check_cgroup(struct verdicts *ret)
+{
+	char path[PATH_MAX];
+
+	if (cgroup_of(getpid(), path, sizeof(path)) < 0)
+		verdict_add(ret, "cgroup", CHECK_NO, "boot with systemd.unified_cgroup_hierarchy=1",
+			"cgroup version 2, by which containers are frozen, is not mounted here");
+}
+
 static void check_tracking(struct verdicts *ret)
 {
 	struct tracker *t = NULL;
@@ -158,6 +167,7 @@ void check_host(const struct host_facts *f, struct verdicts *ret)
 	check_runc(f, ret);
 	check_tools(ret);
 	check_uffd(ret);
+	check_cgroup(ret);
 	check_tracking(ret);
 }
 
