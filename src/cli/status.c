@@ -18,6 +18,9 @@ static const struct meaning {
 	{"source", "drained", "the other host has everything", "the other host has everything: "
 		"'godwit recover' deletes what is left here",
 		"the other host has everything: 'godwit recover' tells it so"},
+	{"source", "kept", "is whole in that directory, and ends here",
+		"is whole in that directory: 'godwit recover' ends what is left here",
+		"is whole in that directory"},
 	{"source", "", "moves away", "interrupted before the hand-over: it belongs here",
 		"interrupted before the hand-over, and ended when this host was rebooted"},
 	{"target", "owner", "runs here, and lacks memory that is on the other host",

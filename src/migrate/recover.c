@@ -198,6 +198,15 @@ static int finish_source(const struct journal_entry *j, struct journal *claimed,
 	return r;
 }
 
+/* What its directory has is frozen here, or has ended. */
+static int finish_kept(const struct journal_entry *j, enum recovery *ret, struct err *e)
+{
+	bool other = !j->rebooted && runc_is_started(j->container) && !cgroup_is_frozen(j->cgroup);
+
+	*ret = other ? RECOVERY_OTHER : RECOVERY_CLEARED;
+	return other ? 0 : delete_source(j, e);
+}
+
 static int recover_claimed(const struct journal_entry *j, struct journal *claimed,
 	const struct recovery_means *means, enum recovery *ret, struct err *e)
 {
@@ -214,6 +223,8 @@ static int recover_claimed(const struct journal_entry *j, struct journal *claime
 	*ret = RECOVERY_CLEARED;
 	if (source && strcmp(j->step, "drained") == 0)
 		return finish_source(j, claimed, means, e);
+	if (source && strcmp(j->step, "kept") == 0)
+		return finish_kept(j, ret, e);
 	if (j->rebooted) {
 		*ret = source ? RECOVERY_GONE : RECOVERY_CLEARED;
 		return 0;

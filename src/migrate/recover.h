@@ -35,6 +35,8 @@ struct recovery_means {
  * of it, and so never will run it, and the container goes on here (docs/CORRECTNESS.md). VRRP, where it
  * owns the address, is told not to have it here before anybody is asked.
  *
+ * A checkpoint that died when its directory was whole is brought to its end: the container is ended here.
+ *
  * If the host was rebooted since, nothing of the container can be left, and what has its name, its cgroup or its
  * address was made since: then nothing but the journal is changed, and VRRP's instance.
  *
