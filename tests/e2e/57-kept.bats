@@ -124,7 +124,8 @@ entry_of_kept() {
 	start_floating
 	pid=$(container_pid strasbourg checker)
 	at strasbourg godwit checkpoint checker --to $KEPT >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
-	job=$! # shellcheck disable=SC2034  # end_migration waits for it
+	# shellcheck disable=SC2034  # end_migration waits for it
+	job=$!
 	wait_until at strasbourg sh -c "while [ ! -s $KEPT/images/inventory.img ]; do :; done; pkill -9 -x runc"
 	end_migration
 	[ "$status" = 1 ]
