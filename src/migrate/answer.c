@@ -22,7 +22,7 @@ static enum msg_state state_of_dead(struct journal_entry *j)
 	if (strcmp(j->step, "owner") == 0)
 		return STATE_LOST;
 	/* Its guard may be at it. */
-	if (recover_entry(j, NULL, &how, &e) < 0 || how != RECOVERY_CLEARED)
+	if (recover_entry(j, NULL, &how, &e) < 0 || (how != RECOVERY_CLEARED && how != RECOVERY_OTHER))
 		return STATE_UNDECIDED;
 	return STATE_UNKNOWN;
 }

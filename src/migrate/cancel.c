@@ -42,6 +42,11 @@ static int refuse_late(const struct journal_entry *j, struct err *e)
 {
 	bool source = strcmp(j->role, "source") == 0;
 
+	if (strcmp(j->step, "kept") == 0) {
+		err_set(e, ERR_REFUSED, EALREADY, "%s is whole in %s: that can not be cancelled any more",
+			j->container, j->peer);
+		return err_remedy(e, "'godwit restore %s' brings it back", j->peer);
+	}
 	err_set(e, ERR_REFUSED, EALREADY, "%s has been handed over to %s: that can not be cancelled any more",
 		j->container, source ? j->peer : "this host");
 	return err_remedy(e, "it goes on by itself; when it is over, migrate it back");

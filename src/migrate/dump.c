@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/fd.h"
 #include "criu/tmpfs.h"
 #include "criu/images.h"
 #include "criu/workplace.h"
@@ -210,6 +211,11 @@ int dump_complete(struct dump *d, struct waiter *w, struct err *e)
 		r = keep_frozen(d, e);
 	d->dumped_at = clock_now();
 	return r;
+}
+
+int dump_still_held(struct dump *d, struct err *e)
+{
+	return fd_wait(d->runc.pidfd, POLLIN, 0) == -ETIMEDOUT ? 0 : runc_ended(d, e);
 }
 
 /* Answers the step under way, says no to all that follow and waits for runc's end. */

@@ -57,6 +57,9 @@ void dump_begin(struct dump *d);
 /* Waits for it: its images are complete. */
 int dump_complete(struct dump *d, struct waiter *w, struct err *e);
 
+/* There still is a runc that waits for CRIU's end: for who needs it to end well. */
+int dump_still_held(struct dump *d, struct err *e);
+
 /* The container has a new owner, or is safely kept: ends it here, or lets it run on, as told. */
 int dump_finish(struct dump *d, struct err *e);
 

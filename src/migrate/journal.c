@@ -20,10 +20,20 @@
 #define ENTRY_MAX 16384
 #define ID_LEN 32 /* as text */
 
+/* The kernel's name for the time since this host was started (random(4)); "" when it can't be told. */
+static void read_boot(char ret[static BOOT_LEN + 1])
+{
+	_cleanup_free_ char *text = NULL;
+
+	ret[0] = '\0';
+	if (file_read("/proc/sys/kernel/random/boot_id", ENTRY_MAX, &text, NULL) == 0)
+		snprintf(ret, BOOT_LEN + 1, "%.*s", BOOT_LEN, text);
+}
+
 static int write_entry(const struct journal *j)
 {
-	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:I}", "id", j->id,
-		"container", j->container, "peer", j->peer, "address", j->address, "netns", j->netns,
+	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:I}", "id",
+		j->id, "boot", j->boot, "container", j->container, "peer", j->peer, "address", j->address, "netns", j->netns,
 		"network", j->network, "cgroup", j->cgroup, "key", j->key, "token", j->token, "role",
 		j->source ? "source" : "target", "step", j->step, "pid", (int)j->pid, "started",
 		(json_int_t)process_started(j->pid));
@@ -57,6 +67,7 @@ int journal_begin(struct journal *j, const uint8_t id[static 16], bool source,
 	if (r < 0)
 		return err_sys(e, -r, "making %s", JOURNAL_DIR);
 	*j = (struct journal){.source = source, .pid = getpid()};
+	read_boot(j->boot);
 	hex_format(id, 16, j->id);
 	if (what->token)
 		hex_format(what->token, 16, j->token);
@@ -107,6 +118,17 @@ static bool is_name(const char *name, size_t len)
 		(len == ID_LEN + strlen(".target") && strncmp(role, ".target", len - ID_LEN) == 0);
 }
 
+/* An entry of an older godwit doesn't say: it is taken as of this boot. */
+static void find_boot(struct journal_entry *ret)
+{
+	char now[BOOT_LEN + 1];
+
+	read_boot(now);
+	if (!ret->boot[0])
+		note(ret->boot, sizeof(ret->boot), now);
+	ret->rebooted = now[0] && strcmp(ret->boot, now) != 0;
+}
+
 static bool read_entry(const char *name, struct journal_entry *ret)
 {
 	_cleanup_free_ char *text = NULL;
@@ -121,6 +143,7 @@ static bool read_entry(const char *name, struct journal_entry *ret)
 	if (!o)
 		return false;
 	copy(ret->id, sizeof(ret->id), o, "id");
+	copy(ret->boot, sizeof(ret->boot), o, "boot");
 	copy(ret->container, sizeof(ret->container), o, "container");
 	copy(ret->peer, sizeof(ret->peer), o, "peer");
 	snprintf(ret->path, sizeof(ret->path), "%s", path);
@@ -134,6 +157,7 @@ static bool read_entry(const char *name, struct journal_entry *ret)
 	copy(ret->step, sizeof(ret->step), o, "step");
 	ret->pid = (pid_t)json_integer_value(json_object_get(o, "pid"));
 	ret->alive = is_alive(ret->pid, o);
+	find_boot(ret);
 	json_decref(o);
 	return true;
 }
@@ -171,6 +195,8 @@ static int claim(struct journal_entry *entry, struct journal *ret)
 	*ret = (struct journal){.source = strcmp(now.role, "source") == 0, .pid = getpid()};
 	note(ret->path, sizeof(ret->path), now.path);
 	note(ret->id, sizeof(ret->id), now.id);
+	note(ret->boot, sizeof(ret->boot), now.boot);
+	ret->rebooted = now.rebooted;
 	note(ret->container, sizeof(ret->container), now.container);
 	note(ret->peer, sizeof(ret->peer), now.peer);
 	note(ret->address, sizeof(ret->address), now.address);

@@ -14,6 +14,7 @@
  */
 
 #define JOURNAL_DIR "/var/lib/godwit/journal"
+#define BOOT_LEN 36 /* of a boot id, as text */
 
 struct journal {
 	char path[128];
@@ -23,6 +24,8 @@ struct journal {
 	char cgroup[4096]; /* of the container on its source, or "" */
 	char key[64];	   /* the peer's, as fingerprint_format() says it; "" over ssh */
 	char token[33];	   /* a target's: where its process takes connections */
+	char boot[BOOT_LEN + 1]; /* of the kernel under which it began */
+	bool rebooted;		 /* that was another one: nothing of the container is left from then */
 	bool source;
 	pid_t pid; /* of who works on it */
 	char step[16];
@@ -36,7 +39,8 @@ struct journal_subject {
 
 /*
  * A source's steps: "prepared", "frozen", "committed", "drained" (nothing of it is needed any more). A
- * target's: "prepared", "owner", "drained" (it needs nothing any more). Each is on disk when the function
+ * target's: "prepared", "owner", "drained" (it needs nothing any more). A checkpoint is a source whose peer is its
+ * directory, and its steps are "prepared" and "kept" (that is whole, and the container to be ended). Each is on disk when the function
  * returns. What follows from each: migrate/recover.h.
  */
 int journal_begin(struct journal *j, const uint8_t id[static 16], bool source,
@@ -52,8 +56,10 @@ struct journal_entry {
 	char path[128];
 	char id[33], container[256], peer[256], role[8], step[16];
 	char address[128], netns[256], network[1024], cgroup[4096], key[64], token[33];
+	char boot[BOOT_LEN + 1];
 	pid_t pid;
 	bool alive; /* its process still works on it */
+	bool rebooted; /* as above */
 };
 
 /* The entry of that migration, for the source or the target: 0, -ENOENT, -errno. */

@@ -50,8 +50,9 @@ struct checkpoint {
 	struct guard guard;
 	struct dump_options dump_options;
 	struct dump dump;
-	char images[PATH_MAX];
-	bool made_dir, kept;
+	char images[PATH_MAX], place[PATH_MAX];
+	bool made_dir;
+	bool kept; /* the directory is whole, and CRIU may have been told to end the container */
 	struct manifest *manifest; /* owned */
 	uint64_t started;
 };
@@ -120,6 +121,12 @@ static int make_dir(struct checkpoint *c, struct err *e)
 	return mkdir(c->images, 0700) < 0 ? err_sys(e, errno, "making %s", c->images) : 0;
 }
 
+/* For who reads the journal from elsewhere. */
+static const char *place(struct checkpoint *c)
+{
+	return realpath(c->o->dir, c->place) ? c->place : c->o->dir;
+}
+
 static int checkpoint_prepare(void *ctx, struct err *e)
 {
 	struct checkpoint *c = ctx;
@@ -135,7 +142,7 @@ static int checkpoint_prepare(void *ctx, struct err *e)
 		r = err_sys(e, errno, "random id");
 	if (r == 0)
 		r = journal_begin(&c->journal, id, true, &(struct journal_subject){
-			.container = c->facts.c.id, .peer = c->o->dir, .address = c->facts.config.address,
+			.container = c->facts.c.id, .peer = place(c), .address = c->facts.config.address,
 			.cgroup = c->facts.c.cgroup}, e);
 	if (r == 0)
 		r = guard_start(&c->guard, &c->journal, NULL, -1, e);
@@ -184,20 +191,44 @@ static int checkpoint_dump(void *ctx, struct err *e)
 	return r < 0 ? r : seal(c, e);
 }
 
+/* From now on the container is what the directory has: whatever fails, it neither runs here nor goes. */
+static int keep(struct checkpoint *c, struct err *e)
+{
+	int r = floating_release(&c->floating, e);
+
+	if (r == 0)
+		r = dump_still_held(&c->dump, e);
+	if (r == 0)
+		r = journal_step(&c->journal, "kept", e);
+	c->kept = r == 0;
+	return r;
+}
+
+/* The journal stays, and the guard tries once more, as recover does. */
+static int explain_rest(const struct checkpoint *c, struct err *e)
+{
+	err_wrap(e, "%s is whole in %s, but what is left of it here did not go", c->facts.c.id, c->place);
+	return err_remedy(e, "'godwit recover' ends what is left here, then 'godwit restore %s' brings it back",
+		c->place);
+}
+
 static int checkpoint_finish(void *ctx, struct err *e)
 {
 	struct checkpoint *c = ctx;
-	int r = 0;
+	int r = c->o->leave_running ? 0 : keep(c, e);
 
-	if (!c->o->leave_running)
-		r = floating_release(&c->floating, e);
 	if (r == 0)
 		r = dump_finish(&c->dump, e);
-	if (r == 0 && !c->o->leave_running)
+	if (r == 0 && c->kept)
 		r = floating_stand_by(&c->floating, e);
 	if (r == 0)
 		journal_end(&c->journal);
-	return r;
+	return r < 0 && c->kept ? explain_rest(c, e) : r;
+}
+
+static bool is_revocable(const void *ctx)
+{
+	return !((const struct checkpoint *)ctx)->kept;
 }
 
 static void checkpoint_done(struct checkpoint *c)
@@ -237,7 +268,7 @@ int checkpoint_run(const struct checkpoint_options *o, struct report *report, st
 	r = c->manifest ? signals_watch(&c->signals, &c->waiter, e)
 			: err_sys(e, ENOMEM, "checkpoint");
 	if (r == 0)
-		r = stages_walk(stages, sizeof(stages) / sizeof(stages[0]), c, always, e);
+		r = stages_walk(stages, sizeof(stages) / sizeof(stages[0]), c, is_revocable, e);
 	if (r == 0) {
 		snprintf(text, sizeof(text), "%s is in %s, after %.1f ms frozen", o->container,
 			o->dir, clock_diff_ms(c->dump.freeze_start, clock_now()));

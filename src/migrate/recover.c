@@ -88,10 +88,17 @@ static int recover_source(const struct journal_entry *j, struct err *e)
 	return r;
 }
 
-static int recover_target(const struct journal_entry *j, struct err *e)
+/* Nothing that was restored has run. So what does run here under its name, with its network and address, somebody
+ * has started by hand. */
+static int recover_target(const struct journal_entry *j, enum recovery *ret, struct err *e)
 {
 	struct address a;
-	int r = runc_delete(j->container, e);
+	int r;
+
+	*ret = runc_is_started(j->container) ? RECOVERY_OTHER : RECOVERY_CLEARED;
+	if (*ret == RECOVERY_OTHER)
+		return 0;
+	r = runc_delete(j->container, e);
 
 	if (r == 0)
 		r = remove_home(j, e);
@@ -140,8 +147,10 @@ static int stand_by(const struct journal_entry *j, struct err *e)
 /* What is frozen here belongs to the other host, which has all of it. */
 static int delete_source(const struct journal_entry *j, struct err *e)
 {
-	int r = j->cgroup[0] ? cgroup_kill(j->cgroup, deadline_in_ms(KILL_MS)) : 0;
+	int r = j->cgroup[0] && !j->rebooted ? cgroup_kill(j->cgroup, deadline_in_ms(KILL_MS)) : 0;
 
+	if (j->rebooted)
+		return stand_by(j, e);
 	if (r < 0 && r != -ENOENT && r != -ENODEV)
 		return err_sys(e, -r, "ending the processes of %s", j->cgroup);
 	r = runc_delete(j->container, e);
@@ -158,7 +167,8 @@ static int recover_committed(const struct journal_entry *j, struct journal *clai
 
 	*ret = RECOVERY_DOUBT;
 	/* CRIU has gone: a person who settles a doubt finds a container like any other. */
-	runc_forget_checkpoint(j->container);
+	if (!j->rebooted)
+		runc_forget_checkpoint(j->container);
 	r = give_address_away(j, e);
 	if (r < 0)
 		return r;
@@ -166,8 +176,12 @@ static int recover_committed(const struct journal_entry *j, struct journal *clai
 		return err_set(e, ERR_REFUSED, EAGAIN, "the other host was not asked");
 	r = settle_committed(claimed, means, &state, e);
 	if (r < 0)
-		return r;
+		return j->rebooted ? err_wrap(e, "this host was rebooted, and has nothing of it any more") : r;
 	*ret = state == STATE_UNKNOWN ? RECOVERY_HERE : RECOVERY_CLEARED;
+	if (state == STATE_UNKNOWN && j->rebooted) {
+		*ret = RECOVERY_GONE;
+		return stand_by(j, e);
+	}
 	return state == STATE_UNKNOWN ? recover_source(j, e) : delete_source(j, e);
 }
 
@@ -184,6 +198,15 @@ static int finish_source(const struct journal_entry *j, struct journal *claimed,
 	return r;
 }
 
+/* What its directory has is frozen here, or has ended. */
+static int finish_kept(const struct journal_entry *j, enum recovery *ret, struct err *e)
+{
+	bool other = !j->rebooted && runc_is_started(j->container) && !cgroup_is_frozen(j->cgroup);
+
+	*ret = other ? RECOVERY_OTHER : RECOVERY_CLEARED;
+	return other ? 0 : delete_source(j, e);
+}
+
 static int recover_claimed(const struct journal_entry *j, struct journal *claimed,
 	const struct recovery_means *means, enum recovery *ret, struct err *e)
 {
@@ -193,14 +216,21 @@ static int recover_claimed(const struct journal_entry *j, struct journal *claime
 		if (source)
 			return recover_committed(j, claimed, means, ret, e);
 		*ret = RECOVERY_DOUBT;
-		return err_set(e, ERR_LOCAL, ENOTRECOVERABLE, "it was handed over to this host, and "
-			       "the process that held its memory is gone");
+		return err_set(e, ERR_LOCAL, ENOTRECOVERABLE, "it was handed over to this host, and %s",
+			j->rebooted ? "ended when that was rebooted"
+				    : "the process that held its memory is gone");
 	}
 	*ret = RECOVERY_CLEARED;
 	if (source && strcmp(j->step, "drained") == 0)
 		return finish_source(j, claimed, means, e);
+	if (source && strcmp(j->step, "kept") == 0)
+		return finish_kept(j, ret, e);
+	if (j->rebooted) {
+		*ret = source ? RECOVERY_GONE : RECOVERY_CLEARED;
+		return 0;
+	}
 	if (!source)
-		return recover_target(j, e);
+		return recover_target(j, ret, e);
 	*ret = RECOVERY_HERE;
 	return recover_source(j, e);
 }

@@ -11,6 +11,8 @@
 enum recovery {
 	RECOVERY_HERE,	  /* the container belongs to this host and runs on */
 	RECOVERY_CLEARED, /* it belongs to the other host; nothing of it is left here */
+	RECOVERY_OTHER,	  /* the same, and what runs here under its name now is not of godwit's making: left alone */
+	RECOVERY_GONE,	  /* it belonged to this host, and ended when that was rebooted */
 	RECOVERY_RUNS,	  /* it runs here, and the source has not said good-bye: nothing was changed */
 	RECOVERY_BUSY,	  /* a process is at it, or was first */
 	RECOVERY_DOUBT,	  /* nobody can tell now: nothing was changed, and the error says why */
@@ -32,6 +34,11 @@ struct recovery_means {
  * asks: what the target lacks is sent from the frozen processes, which then are deleted; or it does not know
  * of it, and so never will run it, and the container goes on here (docs/CORRECTNESS.md). VRRP, where it
  * owns the address, is told not to have it here before anybody is asked.
+ *
+ * A checkpoint that died when its directory was whole is brought to its end: the container is ended here.
+ *
+ * If the host was rebooted since, nothing of the container can be left, and what has its name, its cgroup or its
+ * address was made since: then nothing but the journal is changed, and VRRP's instance.
  *
  * *j is read anew: what counts is what the journal says once it is claimed.
  */

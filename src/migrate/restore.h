@@ -52,8 +52,8 @@ int restore_prepare(struct restore *r, struct keeper *keeper, const char *annota
 int restore_claim(struct restore *r, const char *id, struct err *e);
 
 /*
- * Starts runc and CRIU, for a name that is claimed. With @descriptors (runc's descriptors.json) before there are images: CRIU
- * then waits at inventory.img, a pipe, for restore_feed(); else everything is in @images.
+ * Starts runc and CRIU, for a name that is claimed. With @descriptors (runc's descriptors.json) before there
+ * are images: CRIU then waits at inventory.img, a pipe, for restore_feed(); else everything is in @images.
  */
 int restore_start(struct restore *r, const struct runc_restore *o, const struct msg_bytes *descriptors,
 	struct waiter *w, struct err *e);

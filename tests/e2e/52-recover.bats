@@ -144,3 +144,67 @@ cancelled_at() {
 	assert_says "no migration of checker is under way"
 	settled_and_well
 }
+
+# entry ROLE STEP BOOT [ADDRESS [ID]]: what a process has left that died, of the checker.
+entry() {
+	# shellcheck disable=SC2016  # expands there
+	at strasbourg sh -c 'mkdir -p /var/lib/godwit/journal && jq -n --arg role "$1" --arg step "$2" --arg boot "$3" \
+		--arg address "$4" --arg id "$5" "{id: \$id, boot: \$boot, container: \"checker\", peer: \"tuebingen\",
+			address: \$address, netns: \"\", network: \"\", cgroup: \"/sys/fs/cgroup/checker\", key: \"\",
+			token: \"\", role: \$role, step: \$step, pid: 1, started: 1}" \
+		>"/var/lib/godwit/journal/$5.$1"' x "$1" "$2" "$3" "${4:-}" "${5:-$(printf %032d 1)}"
+}
+
+ANOTHER=00000000-0000-0000-0000-000000000000
+
+# recover_leaves_alone TEXT: it settles what there is, and the container runs on and stays as it is.
+recover_leaves_alone() {
+	pid=$(container_pid strasbourg checker)
+	run at strasbourg timeout 60 godwit recover
+	echo "$output"
+	[ "$status" = 0 ]
+	assert_says "$1"
+	assert_untouched strasbourg checker "$pid"
+	no_journal strasbourg
+}
+
+@test "what has the name of one that was restored before a reboot is not deleted" {
+	entry target prepared $ANOTHER
+	recover_leaves_alone "nothing of it is left here; it belongs to tuebingen; this host was rebooted since"
+}
+
+@test "what died with a reboot gets no address back" {
+	entry source frozen $ANOTHER "198.51.100.77/32 dev lo"
+	run at strasbourg godwit status
+	assert_says "ended when this host was rebooted"
+	recover_leaves_alone "checker: ended when this host was rebooted, before it belonged to tuebingen"
+	[ -z "$(at strasbourg ip -o addr show to 198.51.100.77)" ]
+}
+
+@test "what was handed over before a reboot is asked about, and what has its name is not deleted" {
+	entry source drained $ANOTHER
+	recover_leaves_alone "it belongs to tuebingen"
+	entry source committed $ANOTHER
+	pid=$(container_pid strasbourg checker)
+	run at strasbourg timeout 60 godwit recover
+	[ "$status" = 3 ]
+	assert_says "checker is in doubt: this host was rebooted, and has nothing of it any more"
+	assert_untouched strasbourg checker "$pid"
+}
+
+@test "what somebody has started under the name of one that was half restored is not deleted" {
+	entry target prepared ''
+	recover_leaves_alone "somebody else has started"
+}
+
+@test "an entry that can not be settled keeps no other from being" {
+	entry source frozen '' nonsense "$(printf %032d 1)"
+	entry source frozen '' nonsense "$(printf %032d 2)"
+	entry source frozen '' '' "$(printf %032d 3)"
+	run at strasbourg godwit recover
+	echo "$output"
+	[ "$status" != 0 ]
+	assert_says "checker runs here again"
+	[ "$(grep -c nonsense <<<"$output")" = 2 ]
+	[ "$(at strasbourg sh -c 'ls /var/lib/godwit/journal | wc -l')" = 2 ]
+}

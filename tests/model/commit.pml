@@ -187,6 +187,8 @@ inline recover_source(said, got)
 	:: s_journal == none
 	:: s_journal == drained ->                              // recover_claimed: if drained
 		delete_source()
+	// recover_claimed: if kept
+	/* That is a checkpoint's, which has no other side. */
 	:: else ->
 		s_frozen = false;                               // recover_source: thaw
 		forget_source()

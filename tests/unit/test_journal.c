@@ -113,7 +113,8 @@ static void a_target_that_waits_for_a_good_bye_is_left_alone(void **state)
 	assert_int_equal(unlink(entry.path), 0);
 }
 
-static void put(const char *name)
+/* @more: further members. */
+static void put(const char *name, const char *more)
 {
 	char path[128];
 	FILE *f;
@@ -121,7 +122,7 @@ static void put(const char *name)
 	snprintf(path, sizeof(path), "%s/%s", JOURNAL_DIR, name);
 	f = fopen(path, "w");
 	assert_non_null(f);
-	fputs("{\"container\": \"box\", \"role\": \"source\", \"step\": \"prepared\"}", f);
+	fprintf(f, "{\"container\": \"box\", \"role\": \"source\", \"step\": \"frozen\"%s}", more);
 	assert_int_equal(fclose(f), 0);
 }
 
@@ -146,10 +147,10 @@ static void what_was_not_written_to_its_end_is_no_entry(void **state)
 
 	(void)state;
 	snprintf(mine, sizeof(mine), DIGITS ".source.new-%d", getpid());
-	put(mine);
-	put(DIGITS ".target.new-4194305"); /* more than the kernel has */
+	put(mine, "");
+	put(DIGITS ".target.new-4194305", ""); /* more than the kernel has */
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-		put(others[i]);
+		put(others[i], "");
 	assert_int_equal(journal_list(&v, &n, &e), 0);
 	free(v);
 	assert_int_equal(n, 0);
@@ -158,9 +159,59 @@ static void what_was_not_written_to_its_end_is_no_entry(void **state)
 	assert_false(is_there(DIGITS ".target.new-4194305"));
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
 		assert_true(is_there(others[i]));
-	put(DIGITS ".source");
+	put(DIGITS ".source", "");
 	assert_int_equal(journal_check_free("box", &e), -EBUSY);
 	assert_int_equal(unlink(JOURNAL_DIR "/" DIGITS ".source"), 0);
+}
+
+static struct journal_entry only_entry(void)
+{
+	struct journal_entry *v, r;
+	size_t n;
+
+	assert_int_equal(journal_list(&v, &n, NULL), 0);
+	assert_int_equal(n, 1);
+	r = v[0];
+	free(v);
+	return r;
+}
+
+static void an_entry_knows_the_boot_that_it_is_of(void **state)
+{
+	static const char another[] = ", \"boot\": \"00000000-0000-0000-0000-000000000000\"";
+	struct journal_entry entry = entry_of_dead(true, (const char *[]){"frozen", NULL});
+	struct journal j;
+
+	(void)state;
+	assert_false(entry.rebooted);
+	assert_int_equal(strlen(entry.boot), BOOT_LEN);
+	assert_int_equal(unlink(entry.path), 0);
+	put(DIGITS ".source", another);
+	entry = only_entry();
+	assert_true(entry.rebooted);
+	assert_false(entry.alive);
+	/* Also when somebody of this boot has taken it over, and died. */
+	assert_int_equal(claim_in_another_process(&entry), 0);
+	entry = only_entry();
+	assert_true(entry.rebooted);
+	assert_int_equal(journal_claim(&entry, &j), 0);
+	assert_true(j.rebooted);
+	journal_end(&j);
+}
+
+static void an_entry_that_tells_no_boot_is_of_this_one(void **state)
+{
+	struct journal_entry entry;
+	struct journal j;
+
+	(void)state;
+	put(DIGITS ".source", "");
+	entry = only_entry();
+	assert_false(entry.rebooted);
+	assert_int_equal(journal_claim(&entry, &j), 0);
+	assert_false(j.rebooted);
+	assert_int_equal(strlen(j.boot), BOOT_LEN);
+	journal_end(&j);
 }
 
 int main(void)
@@ -171,6 +222,8 @@ int main(void)
 		cmocka_unit_test(what_counts_is_what_it_says_when_it_is_claimed),
 		cmocka_unit_test(a_target_that_waits_for_a_good_bye_is_left_alone),
 		cmocka_unit_test(what_was_not_written_to_its_end_is_no_entry),
+		cmocka_unit_test(an_entry_knows_the_boot_that_it_is_of),
+		cmocka_unit_test(an_entry_that_tells_no_boot_is_of_this_one),
 	};
 
 	return cmocka_run_group_tests_name("journal", tests, enter_own_directory, NULL);
