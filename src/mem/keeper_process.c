@@ -269,6 +269,8 @@ static bool take_request(struct keeper_process *k, size_t line)
 
 	if (got == sizeof(q)) {
 		reply.result = request(k, line, &q, &fd, &reply);
+		if (reply.result == -ENOSPC)
+			reply.stats = pager_stats(k->pager);
 		got = send(k->link.lines[line][1], &reply, sizeof(reply), MSG_DONTWAIT | MSG_NOSIGNAL);
 	} else {
 		got = -1;

@@ -744,9 +744,43 @@ static void a_full_store_says_so(void **state)
 
 	(void)state;
 	assert_int_equal(pager_new(BLOCK_BYTES, &p, &e), 0);
+	for (uint64_t i = 0; i < BLOCK_PAGES; i++)
+		assert_int_equal(pager_put(p, VPID, PAGES_TO_BYTES(10 + i), 1, page), 0);
+	assert_int_equal(pager_put(p, VPID, 0x1000, 1, page), -ENOSPC);
+	/* Once more the same page, and in place of one that no longer holds. */
+	assert_int_equal(pager_put(p, VPID, PAGES_TO_BYTES(20), 1, page), 0);
+	assert_int_equal(pager_forget(p, VPID, PAGES_TO_BYTES(30), 1), 0);
+	assert_int_equal(pager_put(p, VPID, PAGES_TO_BYTES(30), 1, page), 0);
+	assert_int_equal(pager_stats(p).store_used, BLOCK_BYTES);
+	assert_int_equal(pager_forget(p, VPID, BLOCK_BYTES, 10), 0);
+	assert_int_equal(pager_stats(p).store_used, BLOCK_BYTES - PAGES_TO_BYTES(10));
 	assert_int_equal(pager_put(p, VPID, 0x1000, 1, page), 0);
-	assert_int_equal(pager_put(p, VPID, 0x2000, 1, page), 0);
-	assert_int_equal(pager_put(p, VPID, BLOCK_BYTES, 1, page), -ENOSPC);
+	pager_free(p);
+}
+
+/* A server with many processes, each with a page here and there. */
+static void sparse_blocks_take_what_they_have(void **state)
+{
+	struct pager *p;
+	struct err e = ERR_INIT;
+	uint8_t page[PAGE_BYTES] = {1};
+
+	(void)state;
+	assert_int_equal(pager_new(STORE_MAX, &p, &e), 0);
+	for (int again = 0; again < 2; again++) {
+		for (uint32_t vpid = 1; vpid <= 60; vpid++)
+			for (uint64_t block = 0; block < 7; block++)
+				assert_int_equal(pager_put(p, vpid, block * BLOCK_BYTES, 1, page), 0);
+		assert_int_equal(pager_stats(p).store_used, PAGES_TO_BYTES(60 * 7));
+		for (uint32_t vpid = 1; vpid <= 60; vpid++)
+			for (uint64_t block = 0; block < 7; block++)
+				assert_int_equal(pager_forget(p, vpid, block * BLOCK_BYTES, 1), 0);
+		assert_int_equal(pager_stats(p).store_used, 0);
+	}
+	/* There is an end of that. */
+	for (uint32_t vpid = 1; vpid <= 512; vpid++)
+		assert_int_equal(pager_put(p, vpid, 0, 1, page), 0);
+	assert_int_equal(pager_put(p, 513, 0, 1, page), -ENOSPC);
 	pager_free(p);
 }
 
@@ -820,6 +854,7 @@ int main(void)
 		cmocka_unit_test(children_that_have_ended_hold_nothing),
 		cmocka_unit_test(no_descriptor_is_no_end),
 		cmocka_unit_test(a_full_store_says_so),
+		cmocka_unit_test(sparse_blocks_take_what_they_have),
 		cmocka_unit_test(views_follow_remaps),
 	};
 
