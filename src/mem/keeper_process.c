@@ -136,7 +136,10 @@ static int add_view(struct keeper_process *k, const struct keeper_request *q, in
 {
 	struct err e = ERR_INIT;
 
-	if (*fd < 0 || !uffd_is(*fd) || fd_set_nonblock(*fd) < 0)
+	/* The kernel drops one for which there is no room. */
+	if (*fd < 0)
+		return -EMFILE;
+	if (!uffd_is(*fd) || fd_set_nonblock(*fd) < 0)
 		return -EINVAL;
 	if (FAULT(keeper_view_came, NULL) < 0)
 		return -EIO;

@@ -495,6 +495,8 @@ static void what_makes_no_sense_is_refused(void **state)
 	keeper_link_close(&l, 1);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		assert_true(send_request(&l, KEEPER_CONTROL, &bad[i], NULL) < 0);
+	assert_int_equal(send_request(&l, KEEPER_CONTROL, &(struct keeper_request){.verb = KEEPER_ADD_VIEW}, NULL),
+		-EMFILE);
 	assert_true(send_request(&l, KEEPER_CONTROL, &(struct keeper_request){.verb = KEEPER_ADD_VIEW}, &null) < 0);
 	/* Ranges that go back, are none, or are more than there can be. */
 	for (int i = 0; i < 4; i++) {
