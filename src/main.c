@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/child.h"
 #include "cli/cli.h"
 
 #include <stdio.h>
@@ -34,6 +35,7 @@ static void help(FILE *out)
 
 int main(int argc, char **argv)
 {
+	child_raise_files();
 	if (argc < 2) {
 		help(stderr);
 		return 2;

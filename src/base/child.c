@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -26,6 +27,17 @@
 
 /* Those of child_fork(); 0: none. */
 static pid_t forked[FORKED_MAX];
+
+/* As it was before child_raise_files(). */
+static struct rlimit files;
+static bool files_raised;
+
+void child_raise_files(void)
+{
+	if (files_raised || getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return;
+	files_raised = setrlimit(RLIMIT_NOFILE, &(struct rlimit){files.rlim_max, files.rlim_max}) == 0;
+}
 
 /* Moves the kept descriptors to 3, 4, …; first out of the way of each other, then into place. */
 static int place_fds(const struct child_opts *o)
@@ -90,6 +102,8 @@ __attribute__((noreturn)) static void become(const struct child_opts *o, int out
 	for (const char *const *e = o->setenv; r == 0 && e && *e; e++)
 		if (putenv((char *)*e) != 0)
 			r = -ENOMEM;
+	if (r == 0 && files_raised && setrlimit(RLIMIT_NOFILE, &files) < 0)
+		r = -errno;
 	if (r == 0) {
 		execvp(o->argv[0], (char *const *)o->argv);
 		r = -errno;

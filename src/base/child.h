@@ -12,6 +12,12 @@
  * descriptor but those named.
  */
 
+/*
+ * From now on this process may have as many descriptors open as it is allowed to at all (RLIMIT_NOFILE): a
+ * container of many processes takes some for each. Programs that it starts get the limit that was.
+ */
+void child_raise_files(void);
+
 struct child {
 	pid_t pid;  /* 0: none */
 	int pidfd;  /* owned; readable when it has ended */

@@ -46,12 +46,14 @@ void host_facts_read(struct host_facts *f)
 	read_cpu_features(f->cpu_features, sizeof(f->cpu_features));
 }
 
-/* Resident anonymous memory of a process, from its status. */
+/* Anonymous memory of a process, from its status: what is in swap here comes to the target as well. */
 static uint64_t anonymous_bytes(pid_t pid)
 {
 	_cleanup_free_ char *text = NULL;
 
-	return status_read(pid, &text) < 0 ? 0 : status_bytes(text, "\nRssAnon:");
+	if (status_read(pid, &text) < 0)
+		return 0;
+	return status_bytes(text, "\nRssAnon:") + status_bytes(text, "\nVmSwap:");
 }
 
 /* A lock of one of these processes in /proc/locks: "1: POSIX  ADVISORY  WRITE PID ...". The

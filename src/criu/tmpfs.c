@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +21,8 @@
 		ARCHIVE_EXTRACT_ACL | ARCHIVE_EXTRACT_XATTR | ARCHIVE_EXTRACT_SPARSE |             \
 		ARCHIVE_EXTRACT_SECURE_SYMLINKS | ARCHIVE_EXTRACT_SECURE_NODOTDOT |                \
 		ARCHIVE_EXTRACT_SECURE_NOABSOLUTEPATHS)
+
+static _Atomic uint64_t unpacked;
 
 static int result(int r)
 {
@@ -127,12 +130,24 @@ int tmpfs_pack(int dir, int file)
 	return r;
 }
 
+uint64_t tmpfs_unpacked(void)
+{
+	return unpacked;
+}
+
+static void count(void *ctx)
+{
+	(void)ctx;
+	unpacked++;
+}
+
 static int extract_all(struct archive *in, struct archive *disk)
 {
 	struct archive_entry *entry;
 	int r;
 
-	while ((r = archive_read_next_header(in, &entry)) == ARCHIVE_OK)
+	archive_read_extract_set_progress_callback(in, count, NULL);
+	for (; (r = archive_read_next_header(in, &entry)) == ARCHIVE_OK; unpacked++)
 		if (archive_read_extract2(in, entry, disk) < ARCHIVE_OK)
 			return -EIO;
 	if (r != ARCHIVE_EOF)

@@ -4,6 +4,7 @@
 #include "criu/hook.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /*
  * The archives of tmpfs mounts, made and unpacked here instead of by tar.
@@ -18,6 +19,9 @@
 /* True when @c was a call of the stand-in: it is taken over, and answered by a thread when the work
  * is done. */
 bool tmpfs_take(struct hook_call *c);
+
+/* Grows with each file and each piece of one that is unpacked, in this process. */
+uint64_t tmpfs_unpacked(void);
 
 /* The work itself. 0 or -EIO. @dir stays open; its offset and that of @file are the caller's. */
 int tmpfs_pack(int dir, int file);

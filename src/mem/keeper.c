@@ -23,6 +23,7 @@ struct keeper_line {
 	uint32_t marks;
 	uint64_t sent, answered;
 	int error; /* of a request that was only handed over: all that follow fail with it */
+	uint64_t kept; /* bytes, when there was no room for more */
 	struct keeper_reply reply; /* the last one */
 };
 
@@ -124,8 +125,10 @@ static int take_reply(struct keeper_line *l)
 	if (n != sizeof(l->reply))
 		return -EPIPE;
 	l->answered++;
-	if (l->reply.result < 0 && l->error == 0)
+	if (l->reply.result < 0 && l->error == 0) {
 		l->error = (int)l->reply.result;
+		l->kept = l->reply.stats.store_used;
+	}
 	return 0;
 }
 
@@ -391,6 +394,15 @@ int keeper_error(int r, const char *what, struct err *e)
 	if (r == -EPIPE)
 		return err_set(e, ERR_LOCAL, EPIPE, "the keeper of the container's memory was killed");
 	return err_sys(e, -r, "%s", what);
+}
+
+int keeper_line_error(const struct keeper_line *l, int r, struct err *e)
+{
+	if (r == -ENOSPC)
+		return err_set(e, ERR_LOCAL, ENOSPC,
+			"keeping pages: there is no room for more on the target, which keeps %llu MB",
+			(unsigned long long)(l->kept >> 20));
+	return keeper_error(r, "keeping pages", e);
 }
 
 int keeper_event(struct keeper *k, struct err *e)

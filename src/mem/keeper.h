@@ -113,6 +113,9 @@ int keeper_forget(struct keeper_line *l, uint32_t vpid, uint64_t addr, uint32_t 
 /* Until all of that has been done. */
 int keeper_flush(struct keeper_line *l);
 
+/* The same as keeper_error(), of what a line was handed. */
+int keeper_line_error(const struct keeper_line *l, int r, struct err *e);
+
 /* What another process needs to use the line in our place: @ret stay ours. It gets at nothing else. */
 void keeper_line_lend(const struct keeper_line *l, int ret[2]);
 

@@ -46,7 +46,7 @@ struct keeper_request {
 
 struct keeper_reply {
 	int64_t result; /* 0 or -errno */
-	struct pager_stats stats; /* of KEEPER_STATS */
+	struct pager_stats stats; /* of KEEPER_STATS, and with -ENOSPC */
 	uint32_t vpid, ranges;	  /* of KEEPER_LACKING: 0: there is no such process; of KEEPER_MARK */
 };
 

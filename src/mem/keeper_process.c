@@ -136,7 +136,10 @@ static int add_view(struct keeper_process *k, const struct keeper_request *q, in
 {
 	struct err e = ERR_INIT;
 
-	if (*fd < 0 || !uffd_is(*fd) || fd_set_nonblock(*fd) < 0)
+	/* The kernel drops one for which there is no room. */
+	if (*fd < 0)
+		return -EMFILE;
+	if (!uffd_is(*fd) || fd_set_nonblock(*fd) < 0)
 		return -EINVAL;
 	if (FAULT(keeper_view_came, NULL) < 0)
 		return -EIO;
@@ -269,6 +272,8 @@ static bool take_request(struct keeper_process *k, size_t line)
 
 	if (got == sizeof(q)) {
 		reply.result = request(k, line, &q, &fd, &reply);
+		if (reply.result == -ENOSPC)
+			reply.stats = pager_stats(k->pager);
 		got = send(k->link.lines[line][1], &reply, sizeof(reply), MSG_DONTWAIT | MSG_NOSIGNAL);
 	} else {
 		got = -1;

@@ -12,8 +12,8 @@
 
 #define VIEWS_MAX 65536
 /* A peer that sends zero pages of ever other addresses and processes would make us note them without
- * end: a few notes for each block that the store may have, and so many more for what is sparse. */
-#define NOTES_PER_BLOCK 16
+ * end: as many as a store takes whose blocks are as sparse as they may be (two each), and so many more. */
+#define PAGES_PER_NOTE 16
 #define NOTES_MIN 65536
 #define DROP_VIEWS 64 /* so many more, and those that are over are looked for */
 
@@ -30,7 +30,7 @@ int pager_new(uint64_t max_bytes, struct pager **ret, struct err *e)
 		return err_sys(e, -r, "page store of %llu MiB",
 			(unsigned long long)(max_bytes >> 20));
 	}
-	p->max_notes = NOTES_MIN + NOTES_PER_BLOCK * p->store.max_slots;
+	p->max_notes = NOTES_MIN + BYTES_TO_PAGES(p->store.max_bytes) / PAGES_PER_NOTE;
 	p->wake = -1;
 	pthread_mutex_init(&p->lock, NULL);
 	*ret = p;
@@ -182,13 +182,10 @@ static int keep(struct pager *p, struct image *m, uint64_t original, const void 
 		page_bit_set(&b->zero, i);
 		return 0;
 	}
-	r = store_take(&p->store, b);
-	if (r < 0)
-		return r;
-	memcpy(b->mem + PAGES_TO_BYTES(i), data, PAGE_BYTES);
-	page_bit_set(&b->have, i);
-	page_bit_clear(&b->zero, i);
-	return 0;
+	r = store_keep(&p->store, b, i, data);
+	if (r == 0)
+		page_bit_clear(&b->zero, i);
+	return r;
 }
 
 static int put(struct pager *p, struct image *m, uint64_t addr, uint32_t pages, const uint8_t *data)

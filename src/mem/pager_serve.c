@@ -114,6 +114,42 @@ static int serve_fault(struct pager *p, struct pager_view *w, uint64_t addr, str
 	return 0;
 }
 
+static void drop_gone_waits(struct pager *p, const struct pager_view *w)
+{
+	for (size_t i = 0; i < p->n_waits;)
+		if (p->waits[i].view == w && !view_is_pending(&w->view, p->waits[i].original))
+			p->waits[i] = p->waits[--p->n_waits];
+		else
+			i++;
+}
+
+/* Nothing is installed there any more that would wake who waits: by a fault anew it meets what is there now.
+ * The kernel refuses addresses at which nobody waits; that doesn't matter. */
+static void wake_all(struct pager *p, const struct pager_view *w, uint64_t start, uint64_t end)
+{
+	uffd_wake(w->uffd, start, end - start);
+	if (p->n_waits > 0)
+		drop_gone_waits(p, w);
+}
+
+static int serve_drop(struct pager *p, struct pager_view *w, uint64_t start, uint64_t end)
+{
+	int r = view_drop(&w->view, start, end);
+
+	if (r == 0)
+		wake_all(p, w, start, end);
+	return r;
+}
+
+static int serve_move(struct pager *p, struct pager_view *w, uint64_t from, uint64_t to, uint64_t len)
+{
+	int r = view_move(&w->view, from, to, len);
+
+	if (r == 0)
+		wake_all(p, w, from, from + len);
+	return r;
+}
+
 static int serve_event(struct pager *p, struct pager_view *w, const struct uffd_msg *m)
 {
 	switch (m->event) {
@@ -123,10 +159,10 @@ static int serve_event(struct pager *p, struct pager_view *w, const struct uffd_
 		/* If that fails its descriptor stays open without an owner: the child waits. */
 		return pager_new_view(p, w->image, &w->view, (int)m->arg.fork.ufd);
 	case UFFD_EVENT_REMAP:
-		return view_move(&w->view, m->arg.remap.from, m->arg.remap.to, m->arg.remap.len);
+		return serve_move(p, w, m->arg.remap.from, m->arg.remap.to, m->arg.remap.len);
 	case UFFD_EVENT_REMOVE:
 	case UFFD_EVENT_UNMAP:
-		return view_drop(&w->view, m->arg.remove.start, m->arg.remove.end);
+		return serve_drop(p, w, m->arg.remove.start, m->arg.remove.end);
 	default:
 		return 0;
 	}

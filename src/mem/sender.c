@@ -13,12 +13,12 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
-enum job_kind { JOB_PAGES, JOB_FORGET, JOB_CUT, JOB_MARK };
+enum job_kind { JOB_PAGES, JOB_RETRY, JOB_FORGET, JOB_CUT, JOB_MARK };
 
 struct job {
 	struct job *next;
 	enum job_kind kind;
-	const struct process *process; /* of JOB_PAGES */
+	const struct process *process; /* of JOB_PAGES and JOB_RETRY */
 	bool live;
 	uint32_t vpid; /* of JOB_FORGET */
 	struct ranges ranges;
@@ -30,12 +30,19 @@ struct stream {
 	pthread_t thread;
 	struct thread_priority priority;
 	bool started, idle; /* idle: under the lock */
+	bool was_cut;
 	struct page_sink sink;
 	struct codec *codec;
 	uint8_t *chunk;
 	const struct job *at; /* the last job done, under the lock */
 	uint64_t pages, bytes;
 	double link_rate; /* as known, or 0 */
+};
+
+/* Of one process, what could not be read. */
+struct skipped {
+	uint32_t vpid;
+	struct ranges ranges;
 };
 
 struct sender {
@@ -46,6 +53,8 @@ struct sender {
 	struct rate rate;
 	uint64_t next; /* not to send before that */
 	size_t n_streams, n_ended;
+	struct skipped *skipped; /* owned */
+	size_t n_skipped;
 	struct err error;
 	struct sender_stats stats;
 	int event, idle_event;
@@ -159,6 +168,79 @@ static int send_runs(struct stream *t, uint32_t vpid, uint64_t addr, uint32_t n,
 	return r;
 }
 
+/* Under the lock. */
+static struct ranges *skipped_of(struct sender *s, uint32_t vpid, bool make)
+{
+	struct skipped *bigger;
+
+	for (size_t i = 0; i < s->n_skipped; i++)
+		if (s->skipped[i].vpid == vpid)
+			return &s->skipped[i].ranges;
+	bigger = make ? realloc(s->skipped, (s->n_skipped + 1) * sizeof(*bigger)) : NULL;
+	if (!bigger)
+		return NULL;
+	s->skipped = bigger;
+	bigger[s->n_skipped] = (struct skipped){.vpid = vpid};
+	return &bigger[s->n_skipped++].ranges;
+}
+
+/* Whatever was sent of it before is older. After the cut the target has nothing of it. */
+static int skip(struct stream *t, uint32_t vpid, uint64_t addr, uint32_t n, struct err *e)
+{
+	struct sender *s = t->sender;
+	struct ranges *skipped;
+	int r;
+
+	pthread_mutex_lock(&s->lock);
+	skipped = skipped_of(s, vpid, true);
+	r = skipped ? ranges_add(skipped, addr, addr + PAGES_TO_BYTES(n)) : -ENOMEM;
+	pthread_mutex_unlock(&s->lock);
+	if (r < 0)
+		return err_sys(e, -r, "memory of process %u", vpid);
+	return t->was_cut ? 0 : t->sink.forget(t->sink.ctx, vpid, addr, n, e);
+}
+
+/* So many of @n pages from @addr on can be read, and are in the chunk. */
+static uint32_t read_run(struct stream *t, const struct process *p, uint64_t addr, uint32_t n)
+{
+	uint32_t run = 0;
+
+	while (run < n && process_read(p, addr + PAGES_TO_BYTES(run), 1, t->chunk + PAGES_TO_BYTES(run)) == 0)
+		run++;
+	return run;
+}
+
+/* So many can't; of the first one that is known. */
+static uint32_t gone_run(struct stream *t, const struct process *p, uint64_t addr, uint32_t n)
+{
+	uint32_t run = 1;
+
+	while (run < n && process_read(p, addr + PAGES_TO_BYTES(run), 1, t->chunk) < 0)
+		run++;
+	return run;
+}
+
+/* What can't be read is gone, with its process maybe: what comes there later is new, and will be reported as
+ * written. Or it is there all the same (a page of swap that is lost, say): then CRIU lists it. */
+static int send_what_is_there(struct stream *t, const struct process *p, uint64_t addr, uint32_t n, struct err *e)
+{
+	uint32_t run;
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < n; i += run) {
+		uint64_t at = addr + PAGES_TO_BYTES(i);
+
+		run = read_run(t, p, at, n - i);
+		if (run > 0) {
+			r = send_runs(t, p->vpid, at, run, e);
+		} else {
+			run = gone_run(t, p, at, n - i);
+			r = skip(t, p->vpid, at, run, e);
+		}
+	}
+	return r;
+}
+
 static int send_chunk(struct stream *t, const struct process *p, uint64_t addr, uint32_t n, bool live,
 	struct err *e)
 {
@@ -166,18 +248,9 @@ static int send_chunk(struct stream *t, const struct process *p, uint64_t addr, 
 
 	if (r == 0)
 		return send_runs(t, p->vpid, addr, n, e);
-	if (!live || (r != -EFAULT && r != -ESRCH))
-		return err_sys(e, -r, "reading %u pages at 0x%llx of process %d", n,
-			(unsigned long long)addr, p->pid);
-	/* What is gone, here or with its process: what comes there later is new, and will be reported as written. */
-	if (r == -ESRCH)
-		return 0;
-	for (uint32_t i = 0; n > 1 && i < n; i++) {
-		r = send_chunk(t, p, addr + PAGES_TO_BYTES(i), 1, live, e);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	if (live && (r == -EFAULT || r == -ESRCH))
+		return send_what_is_there(t, p, addr, n, e);
+	return err_sys(e, -r, "reading %u pages at 0x%llx of process %d", n, (unsigned long long)addr, p->pid);
 }
 
 /* What a job does with each part of its ranges: parts lie in one block of this stream. */
@@ -214,18 +287,45 @@ static int do_range(struct stream *t, const struct job *j, struct range g, struc
 	return 0;
 }
 
-static int do_job(struct stream *t, const struct job *j, struct err *e)
+/* From the top: stacks and what belongs to threads and libraries lie there, and are touched first. */
+static int do_ranges(struct stream *t, const struct job *j, const struct ranges *ranges, struct err *e)
 {
 	int r = 0;
 
-	if (j->kind == JOB_CUT)
-		return t->sink.cut(t->sink.ctx, e);
-	if (j->kind == JOB_MARK)
-		return t->sink.mark(t->sink.ctx, e);
-	/* From the top: stacks and what belongs to threads and libraries lie there, and are touched first. */
-	for (size_t i = j->ranges.n; i > 0 && r == 0; i--)
-		r = do_range(t, j, j->ranges.v[i - 1], e);
+	for (size_t i = ranges->n; i > 0 && r == 0; i--)
+		r = do_range(t, j, ranges->v[i - 1], e);
 	return r;
+}
+
+/* Another stream may not have come so far, but what it skips is its own. */
+static int do_retry(struct stream *t, const struct job *j, struct err *e)
+{
+	_cleanup_ranges_ struct ranges again = RANGES_INIT;
+	struct sender *s = t->sender;
+	struct ranges *skipped;
+	int r = 0;
+
+	pthread_mutex_lock(&s->lock);
+	skipped = skipped_of(s, j->process->vpid, false);
+	if (skipped)
+		r = ranges_intersection(skipped, &j->ranges, &again);
+	pthread_mutex_unlock(&s->lock);
+	return r < 0 ? err_sys(e, -r, "memory of process %u", j->process->vpid) : do_ranges(t, j, &again, e);
+}
+
+static int do_job(struct stream *t, const struct job *j, struct err *e)
+{
+	switch (j->kind) {
+	case JOB_CUT:
+		t->was_cut = true;
+		return t->sink.cut(t->sink.ctx, e);
+	case JOB_MARK:
+		return t->sink.mark(t->sink.ctx, e);
+	case JOB_RETRY:
+		return do_retry(t, j, e);
+	default:
+		return do_ranges(t, j, &j->ranges, e);
+	}
 }
 
 /* Nothing to do: the last stream to say so tells. */
@@ -385,6 +485,9 @@ void sender_free(struct sender *s)
 		free(s->streams[i].chunk);
 	}
 	free_jobs(s->first);
+	for (size_t i = 0; i < s->n_skipped; i++)
+		ranges_done(&s->skipped[i].ranges);
+	free(s->skipped);
 	fd_close(&s->event);
 	fd_close(&s->idle_event);
 	pthread_cond_destroy(&s->changed);
@@ -427,6 +530,24 @@ static int queue(struct sender *s, const struct job *like, const struct ranges *
 int sender_push(struct sender *s, const struct process *p, const struct ranges *ranges, bool live)
 {
 	return queue(s, &(struct job){.kind = JOB_PAGES, .process = p, .live = live}, ranges);
+}
+
+int sender_retry(struct sender *s, const struct process *p, const struct ranges *ranges)
+{
+	return queue(s, &(struct job){.kind = JOB_RETRY, .process = p}, ranges);
+}
+
+void sender_take_skipped(struct sender *s, uint32_t vpid, struct ranges *ret)
+{
+	struct ranges *skipped;
+
+	pthread_mutex_lock(&s->lock);
+	skipped = skipped_of(s, vpid, false);
+	if (skipped) {
+		*ret = *skipped;
+		*skipped = RANGES_INIT;
+	}
+	pthread_mutex_unlock(&s->lock);
 }
 
 int sender_forget(struct sender *s, uint32_t vpid, const struct ranges *ranges)

@@ -51,8 +51,15 @@ int sender_new(const struct page_sink *sinks, size_t n, struct sender **ret, str
 void sender_free(struct sender *s);
 
 /* Queues pages of a process; @p must stay until sender_free(), @ranges are copied. @live: what
- * isn't mapped any more when its turn comes is left out. */
+ * can't be read when its turn comes, since it isn't mapped any more, is skipped: what was sent of it
+ * before the cut is taken back, and it can be told. */
 int sender_push(struct sender *s, const struct process *p, const struct ranges *ranges, bool live);
+
+/* Moves what has been skipped of @vpid to @ret, which must be empty. */
+void sender_take_skipped(struct sender *s, uint32_t vpid, struct ranges *ret);
+
+/* Queues what of @ranges will have been skipped by then (and not taken) once more, which now has to succeed. */
+int sender_retry(struct sender *s, const struct process *p, const struct ranges *ranges);
 
 /* Queues forgetting what was sent of pages of @vpid; they may be pushed again afterwards. */
 int sender_forget(struct sender *s, uint32_t vpid, const struct ranges *ranges);

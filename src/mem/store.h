@@ -10,8 +10,9 @@
 
 /*
  * The target's page store: pages that have arrived and wait to be installed, by process and
- * address, in blocks of 2 MiB of one memfd, so that another process can be given all of it.
- * A block's memory goes back to the system as soon as nothing in it is needed any more.
+ * address, in blocks of 2 MiB of one memfd. A block may have one page alone, so there are addresses for
+ * more than may be kept; what is counted, and limited, is pages. A block's memory goes back to the system
+ * as soon as nothing in it is needed any more.
  *
  * Not locked: its user does that.
  */
@@ -56,7 +57,8 @@ struct block {
 	uint64_t number;
 	struct block *newer, *older; /* in the order of their last arrivals */
 	uint8_t *mem;		/* NULL: no page with contents here */
-	struct page_bits have;	/* contents are in mem */
+	struct page_bits kept;	/* mem has a page of the system's there */
+	struct page_bits have;	/* and its contents hold */
 	struct page_bits zero;	/* known to be zero */
 	struct page_bits asked; /* asked for on the urgent channel */
 	struct page_bits hot;	/* came more than once: written while it was copied */
@@ -64,19 +66,19 @@ struct block {
 
 struct store {
 	int memfd;     /* owned */
-	uint8_t *base; /* the memfd mapped whole */
+	uint8_t *base; /* the memfd mapped whole, or NULL */
 	size_t n_slots, max_slots;
 	uint32_t *free; /* stack of slots given back */
 	size_t n_free;
-	uint64_t used, peak; /* bytes */
+	uint64_t max_bytes, used, peak; /* of pages that are kept */
 };
 
-/* Room for at most @max_bytes (rounded up to blocks). 0 or -errno. */
+/* Room for at most @max_bytes (rounded up to blocks) of pages. 0 or -errno. */
 int store_init(struct store *s, uint64_t max_bytes);
 void store_done(struct store *s);
 
-/* Gives @b memory if it has none. -ENOSPC when the limit is reached. */
-int store_take(struct store *s, struct block *b);
+/* Keeps the contents of page @i of @b, in place of what was kept there. -ENOSPC when the limit is reached. */
+int store_keep(struct store *s, struct block *b, uint32_t i, const void *page);
 
 /* Gives a block's memory back to the system; it then has no contents. */
 void store_give_back(struct store *s, struct block *b);

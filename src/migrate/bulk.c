@@ -125,7 +125,7 @@ int bulk_take(struct keeper_line *l, const struct msg *m, struct err *e)
 {
 	int r = hand_over(l, m, e);
 
-	return r < 0 && !err_is_set(e) ? keeper_error(r, "keeping pages", e) : r;
+	return r < 0 && !err_is_set(e) ? keeper_line_error(l, r, e) : r;
 }
 
 /* A cut or an end for the worker, or a mark's answer for the peer: it holds when all that came before it is
@@ -135,7 +135,7 @@ static int say_when_done(struct channel *to, struct keeper_line *l, const struct
 	int done = keeper_flush(l);
 
 	if (done < 0)
-		return keeper_error(done, "keeping pages", e);
+		return keeper_line_error(l, done, e);
 	return channel_send(to, m->type, &m->body, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 }
 

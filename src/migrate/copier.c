@@ -28,6 +28,7 @@ void copier_done(struct copier *c)
 	for (size_t i = 0; i < c->n; i++) {
 		ranges_done(&c->v[i].sent);
 		ranges_done(&c->v[i].dirty);
+		ranges_done(&c->v[i].skipped);
 	}
 	free(c->v);
 	*c = COPIER_INIT;
@@ -115,6 +116,17 @@ int copier_look(struct copier *c, uint64_t *ret_bytes, struct err *e)
 	return r;
 }
 
+/* What was sent and then wasn't: the sender has taken it back. */
+static int note_skipped(struct copier *c, struct copied *m)
+{
+	_cleanup_ranges_ struct ranges skipped = RANGES_INIT;
+	int r;
+
+	sender_take_skipped(c->sender, m->vpid, &skipped);
+	r = ranges_remove(&m->sent, &skipped);
+	return r < 0 ? r : ranges_unite(&m->skipped, &skipped);
+}
+
 int copier_send(struct copier *c, struct err *e)
 {
 	int r = 0;
@@ -125,7 +137,9 @@ int copier_send(struct copier *c, struct err *e)
 		/* It has ended, or has no memory of its own for now: what it lacks stays to be sent. */
 		if (!m->process)
 			continue;
-		r = sender_push(c->sender, m->process, &m->dirty, true);
+		r = note_skipped(c, m);
+		if (r == 0)
+			r = sender_push(c->sender, m->process, &m->dirty, true);
 		if (r == 0)
 			r = ranges_unite(&m->sent, &m->dirty);
 		if (r < 0)
@@ -175,8 +189,10 @@ static int look_back(struct copier *c, struct copied *m, bool ahead)
 {
 	_cleanup_ranges_ struct ranges stale = RANGES_INIT;
 	const struct process *p = space_find(&c->space, m->vpid);
-	int r = ranges_intersection(&m->sent, &m->dirty, &stale);
+	int r = note_skipped(c, m);
 
+	if (r == 0)
+		r = ranges_intersection(&m->sent, &m->dirty, &stale);
 	if (r == 0 && p)
 		r = choose(c, p, m);
 	else
@@ -184,8 +200,8 @@ static int look_back(struct copier *c, struct copied *m, bool ahead)
 	return r < 0 ? r : forget_stale(c, m, &stale, ahead);
 }
 
-/* Among it may be what was written before the freeze and unmapped since: not lazy, so no one will miss
- * it. */
+/* Among it may be what was written before the freeze and unmapped since: skipped, and not lazy, so no one
+ * will miss it. */
 static int send_now(struct copier *c, struct copied *m)
 {
 	const struct process *p = space_find(&c->space, m->vpid);
@@ -256,6 +272,25 @@ int copier_freeze(struct copier *c, struct err *e)
 	return r;
 }
 
+/* What could not be read while it ran is there after all: better an error now than after the commit. */
+static int try_skipped(const struct process *p, const struct copied *m, const struct ranges *rest, struct err *e)
+{
+	_cleanup_ranges_ struct ranges again = RANGES_INIT;
+	int r = ranges_intersection(rest, &m->skipped, &again);
+	uint8_t page[PAGE_BYTES];
+
+	if (r < 0)
+		return err_sys(e, -r, "memory of process %u", m->vpid);
+	for (size_t i = 0; i < again.n; i++)
+		for (uint64_t at = again.v[i].start; at < again.v[i].end; at += PAGE_BYTES) {
+			r = process_read(p, at, 1, page);
+			if (r < 0)
+				return err_sys(e, -r, "reading the page at 0x%llx of process %d",
+					(unsigned long long)at, p->pid);
+		}
+	return 0;
+}
+
 int copier_rest(struct copier *c, uint32_t vpid, const struct ranges *lazy, struct err *e)
 {
 	_cleanup_ranges_ struct ranges rest = RANGES_INIT;
@@ -267,7 +302,12 @@ int copier_rest(struct copier *c, uint32_t vpid, const struct ranges *lazy, stru
 		return err_set(e, ERR_LOCAL, ESRCH, "process %u of CRIU's images is not in %s", vpid,
 			c->cgroup);
 	r = m ? ranges_difference(lazy, &m->sent, &rest) : -ENOMEM;
+	if (r == 0 && try_skipped(p, m, &rest, e) < 0)
+		return -e->code;
 	if (r == 0)
 		r = sender_push(c->sender, p, &rest, false);
+	/* What is being sent since the freeze may be skipped as well. */
+	if (r == 0)
+		r = sender_retry(c->sender, p, lazy);
 	return r < 0 ? err_sys(e, -r, "memory of process %u", vpid) : 0;
 }

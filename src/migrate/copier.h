@@ -20,6 +20,7 @@ struct copied {
 	const struct process *process; /* as the last scan saw it */
 	struct ranges sent;  /* and not known to have been written since */
 	struct ranges dirty; /* to be sent */
+	struct ranges skipped; /* could not be read while it ran, and isn't in sent for that */
 };
 
 struct copier {
@@ -59,5 +60,6 @@ void copier_join(struct copier *c);
  */
 int copier_freeze(struct copier *c, struct err *e);
 
-/* CRIU's images are complete: of the lazy pages of @vpid, queues what the target still lacks. */
+/* CRIU's images are complete: of the lazy pages of @vpid, queues what the target still lacks. An error if
+ * they are known not to be readable. */
 int copier_rest(struct copier *c, uint32_t vpid, const struct ranges *lazy, struct err *e);

@@ -101,7 +101,7 @@ static void add_work(void *ctx, pid_t child)
 	process_children(child, add_work, ret);
 }
 
-/* Changes as long as CRIU and what it restores do anything, or memory comes that they may wait for. */
+/* Changes as long as CRIU and what it restores do anything, or memory or a tmpfs comes that they may wait for. */
 static uint64_t work_done(const struct restore *r)
 {
 	struct pager_stats s = {0};
@@ -113,7 +113,7 @@ static uint64_t work_done(const struct restore *r)
 		return clock_now();
 	if (r->keeper)
 		keeper_stats(r->keeper, &s);
-	return ret + s.arrived;
+	return ret + s.arrived + tmpfs_unpacked();
 }
 
 struct pulse {

@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -156,6 +157,25 @@ static void children_get_named_descriptors_only(void **state)
 	close(extra);
 }
 
+static void programs_do_not_see_that_more_files_are_allowed(void **state)
+{
+	_cleanup_free_ char *out = NULL;
+	const char *argv[] = {"sh", "-c", "ulimit -Sn; [ $(ulimit -Hn) != 100 ]", NULL};
+	struct rlimit was, now;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+	assert_true(was.rlim_max > 100);
+	now = (struct rlimit){100, was.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &now), 0);
+	child_raise_files();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &now), 0);
+	assert_true(now.rlim_cur == was.rlim_max);
+	assert_int_equal(child_run(argv, 100, &out, deadline_in_ms(10000)), 0);
+	assert_string_equal(out, "100\n");
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+}
+
 static void files_are_replaced_and_trees_removed(void **state)
 {
 	char dir[] = "/tmp/godwit-test-XXXXXX", path[64], deep[64];
@@ -215,6 +235,7 @@ int main(void)
 		cmocka_unit_test(reads_end_at_the_deadline),
 		cmocka_unit_test(children_are_run_and_bounded),
 		cmocka_unit_test(children_get_named_descriptors_only),
+		cmocka_unit_test(programs_do_not_see_that_more_files_are_allowed),
 		cmocka_unit_test(files_are_replaced_and_trees_removed),
 		cmocka_unit_test(a_rate_spreads_what_is_counted),
 	};

@@ -240,6 +240,97 @@ static void the_rest_is_what_the_target_lacks(void **state)
 	tear_down(&s);
 }
 
+static void unmap(int page)
+{
+	assert_int_equal(munmap(memory + PAGES_TO_BYTES(page), PAGE_BYTES), 0);
+}
+
+static void map_again(int page)
+{
+	void *at = memory + PAGES_TO_BYTES(page);
+
+	assert_ptr_equal(mmap(at, PAGE_BYTES, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), at);
+	memset(at, 2, PAGE_BYTES);
+}
+
+static int rest(struct scene *s, struct err *e)
+{
+	_cleanup_ranges_ struct ranges lazy = RANGES_INIT;
+
+	ranges_add(&lazy, (uintptr_t)memory, (uintptr_t)memory + PAGES_TO_BYTES(4));
+	return copier_rest(&s->copier, s->copier.v[0].vpid, &lazy, e);
+}
+
+/* Sent, written, and then it could not be read: the target must not have what it was. */
+static void what_was_skipped_is_not_had(void **state)
+{
+	struct err e = ERR_INIT;
+
+	(void)state;
+	for (int again = 0; again < 2; again++) {
+		struct scene s;
+
+		set_up(&s, &running);
+		copy(&s, "0123");
+		unmap(1);
+		unmap(2);
+		copy(&s, "123");
+		assert_string_equal(trace, "+0123-12+3");
+		if (again) {
+			map_again(1);
+			map_again(2);
+			copy(&s, "1");
+			freeze(&s, "");
+			assert_int_equal(rest(&s, &e), 0);
+			assert_int_equal(fd_wait(sender_idle_fd(s.sender), POLLIN, deadline_in_ms(5000)), 0);
+			assert_string_equal(trace, "+0123-12+3+1|+2");
+		} else {
+			freeze(&s, "");
+			assert_int_equal(rest(&s, &e), -EFAULT);
+		}
+		tear_down(&s);
+	}
+}
+
+static void assert_fails(struct scene *s)
+{
+	struct err e = ERR_INIT;
+
+	assert_int_equal(fd_wait(sender_event_fd(s->sender), POLLIN, deadline_in_ms(5000)), 0);
+	assert_int_equal(sender_result(s->sender, &e), -EFAULT);
+}
+
+static void what_can_not_be_read_frozen_is_an_error_if_it_is_lazy(void **state)
+{
+	static const struct {
+		uint64_t ahead;
+		const char *trace;
+	} cases[] = {{0, "+0123-12|+1"}, {PAGES_TO_BYTES(8), "+0123+1-2|"}};
+
+	(void)state;
+	for (size_t i = 0; i < 2 * sizeof(cases) / sizeof(cases[0]); i++) {
+		struct err e = ERR_INIT;
+		struct scene s;
+
+		set_up(&s, &running);
+		copy(&s, "0123");
+		unmap(2);
+		s.copier.ahead_bytes = cases[i / 2].ahead;
+		freeze(&s, "12");
+		assert_string_equal(trace, cases[i / 2].trace);
+		if (i % 2)
+			map_again(2);
+		assert_int_equal(rest(&s, &e), 0);
+		if (i % 2 == 0)
+			assert_fails(&s);
+		else
+			assert_int_equal(fd_wait(sender_idle_fd(s.sender), POLLIN, deadline_in_ms(5000)), 0);
+		assert_int_equal(strlen(trace), strlen(cases[i / 2].trace) + (i % 2 ? 2 : 0));
+		tear_down(&s);
+	}
+}
+
 static void it_is_stopped_for_those_that_need_it_alone(void **state)
 {
 	struct scene s;
@@ -282,6 +373,8 @@ int main(void)
 		cmocka_unit_test(little_is_sent_anew_before_the_cut),
 		cmocka_unit_test(what_was_seen_and_not_sent_follows_the_cut),
 		cmocka_unit_test(the_rest_is_what_the_target_lacks),
+		cmocka_unit_test(what_was_skipped_is_not_had),
+		cmocka_unit_test(what_can_not_be_read_frozen_is_an_error_if_it_is_lazy),
 		cmocka_unit_test(it_is_stopped_for_those_that_need_it_alone),
 		cmocka_unit_test(it_goes_on_also_when_the_look_fails),
 	};

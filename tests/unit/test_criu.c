@@ -314,6 +314,34 @@ static int run_tar(const char *command, const char *dir, const char *file)
 	return system(text);
 }
 
+/* Who watches for a restore that stands still sees a large file come. */
+static void what_is_unpacked_is_counted_meanwhile(void **state)
+{
+	char *from = scratch_make(), *to = scratch_make(), *files = scratch_make(), path[256];
+	int f, d = open(from, O_RDONLY | O_DIRECTORY);
+	uint64_t before = tmpfs_unpacked();
+	static char large[1 << 20];
+
+	(void)state;
+	memset(large, 'x', sizeof(large));
+	scratch_file(from, "large", large, sizeof(large));
+	snprintf(path, sizeof(path), "%s/archive", files);
+	f = open(path, O_RDWR | O_CREAT, 0600);
+	assert_int_equal(tmpfs_pack(d, f), 0);
+	close(d);
+	assert_true(tmpfs_unpacked() == before);
+	d = open(to, O_RDONLY | O_DIRECTORY);
+	assert_int_equal(lseek(f, 0, SEEK_SET), 0);
+	assert_int_equal(tmpfs_unpack(d, f), 0);
+	assert_true(tmpfs_unpacked() >= before + sizeof(large) / 65536);
+	close(d);
+	close(f);
+	assert_int_equal(chdir("/"), 0);
+	scratch_remove(from);
+	scratch_remove(to);
+	scratch_remove(files);
+}
+
 static void a_tmpfs_is_packed_and_unpacked(void **state)
 {
 	char *from = scratch_make(), *to = scratch_make(), *files = scratch_make(), path[256];
@@ -401,6 +429,7 @@ int main(void)
 		cmocka_unit_test(a_shortened_region_gets_its_length_back),
 		cmocka_unit_test(a_log_tells_its_last_errors),
 		cmocka_unit_test(a_tmpfs_is_packed_and_unpacked),
+		cmocka_unit_test(what_is_unpacked_is_counted_meanwhile),
 		cmocka_unit_test(nothing_is_unpacked_elsewhere),
 		cmocka_unit_test(what_is_no_archive_is_refused),
 	};

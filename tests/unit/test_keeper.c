@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "kernel/uffd.h"
 #include "mem/keeper_impl.h"
+#include "mem/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -494,6 +495,8 @@ static void what_makes_no_sense_is_refused(void **state)
 	keeper_link_close(&l, 1);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		assert_true(send_request(&l, KEEPER_CONTROL, &bad[i], NULL) < 0);
+	assert_int_equal(send_request(&l, KEEPER_CONTROL, &(struct keeper_request){.verb = KEEPER_ADD_VIEW}, NULL),
+		-EMFILE);
 	assert_true(send_request(&l, KEEPER_CONTROL, &(struct keeper_request){.verb = KEEPER_ADD_VIEW}, &null) < 0);
 	/* Ranges that go back, are none, or are more than there can be. */
 	for (int i = 0; i < 4; i++) {
@@ -517,6 +520,29 @@ static void what_makes_no_sense_is_refused(void **state)
 	close(null);
 }
 
+static void a_full_store_is_said_to_be_full(void **state)
+{
+	struct keeper_config c = {.max_bytes = BLOCK_BYTES};
+	struct keeper_line *l;
+	struct keeper *k;
+	struct err e = ERR_INIT;
+	void *room;
+
+	(void)state;
+	assert_int_equal(keeper_start(&c, &k, &e), 0);
+	l = keeper_stream_line(k, 0);
+	for (uint64_t i = 0; i < BLOCK_PAGES; i++) {
+		assert_int_equal(keeper_room(l, &room), 0);
+		assert_int_equal(keeper_put(l, VPID, PAGES_TO_BYTES(16 + i), 1, room), 0);
+	}
+	assert_int_equal(keeper_flush(l), 0);
+	assert_int_equal(keeper_put(l, VPID, 0x1000, 1, room), 0);
+	assert_int_equal(keeper_flush(l), -ENOSPC);
+	assert_int_equal(keeper_line_error(l, -ENOSPC, &e), -ENOSPC);
+	assert_non_null(strstr(e.text, "keeps 2 MB"));
+	keeper_free(k);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -528,6 +554,7 @@ int main(void)
 		cmocka_unit_test(a_killed_keeper_leaves_no_zeros),
 		cmocka_unit_test(a_killed_anchor_is_replaced),
 		cmocka_unit_test(what_makes_no_sense_is_refused),
+		cmocka_unit_test(a_full_store_is_said_to_be_full),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -383,8 +383,8 @@ static void pages_go_through_a_receiver_to_the_keeper(void **state)
 	assert_int_equal(channel_expect(&r.worker.target, MSG_BULK_END, &m, SOON, &e), 0);
 	assert_int_equal(m.body.bulk_end.pages, 8);
 	assert_int_equal(keeper_stats(k, &stats), 0);
-	assert_int_equal(stats.store_peak, 4 << 20);
-	assert_int_equal(stats.store_used, 2 << 20);
+	assert_int_equal(stats.store_peak, PAGES_TO_BYTES(8));
+	assert_int_equal(stats.store_used, PAGES_TO_BYTES(4));
 	channel_done(&r.worker.target);
 	receiving_end(&r);
 	assert_int_equal(r.result, 0);
@@ -622,7 +622,7 @@ static void a_porter_of_pages_waits_for_its_line(void **state)
 	assert_int_equal(porter_carry_bulk(&p.worker, keeper_stream_line(k, 3), &e), 0);
 	assert_int_equal(channel_expect(&p.worker, MSG_BULK_END, &m, SOON, &e), 0);
 	assert_int_equal(keeper_stats(k, &stats), 0);
-	assert_int_equal(stats.store_used, 2 << 20);
+	assert_int_equal(stats.store_used, PAGE_BYTES);
 	channel_done(&p.worker);
 	pthread_join(p.thread, NULL);
 	channel_done(&p.peer);

@@ -514,6 +514,72 @@ static void discarded_and_moved_memory(void **state)
 	tear_down(&s);
 }
 
+struct reader {
+	const struct scene *scene;
+	uint32_t page;
+	pthread_t thread;
+};
+
+static void *read_zero(void *arg)
+{
+	const struct reader *r = arg;
+
+	return (void *)(uintptr_t)is_zero(r->scene->mem + PAGES_TO_BYTES(r->page));
+}
+
+/* Until it waits for its page, which has been asked for. */
+static void start_reader(struct reader *r, struct scene *s, uint32_t page)
+{
+	uint64_t before = pager_stats(s->pager).urgent;
+
+	*r = (struct reader){.scene = s, .page = page};
+	pthread_create(&r->thread, NULL, read_zero, r);
+	while (pager_stats(s->pager).urgent == before)
+		usleep(1000);
+}
+
+static void assert_zero_soon(const struct reader *r)
+{
+	struct timespec soon;
+	void *zero = NULL;
+
+	clock_gettime(CLOCK_REALTIME, &soon);
+	soon.tv_sec += 10;
+	assert_int_equal(pthread_timedjoin_np(r->thread, &zero, &soon), 0);
+	assert_non_null(zero);
+}
+
+/* Whoever waits for a page that another thread discards, or moves away, doesn't wait for what never comes. */
+static void what_goes_away_is_waited_for_no_longer(void **state)
+{
+	struct pager_wish wishes[8];
+	struct reader a, b;
+	struct scene s;
+	uint8_t *to;
+
+	(void)state;
+	set_up(&s, 2000, EVENTS);
+	s.answer = false;
+	pager_open(s.pager);
+	start(&s);
+	start_reader(&a, &s, 5);
+	start_reader(&b, &s, 1500);
+	assert_int_equal(madvise(s.mem, PAGES_TO_BYTES(100), MADV_DONTNEED), 0);
+	assert_zero_soon(&a);
+	assert_int_equal(pager_wishes(s.pager, wishes, 8), 1);
+	assert_true(wishes[0].addr == (uintptr_t)s.mem + PAGES_TO_BYTES(1500));
+	to = mremap(s.mem + PAGES_TO_BYTES(1400), PAGES_TO_BYTES(200), PAGES_TO_BYTES(200),
+		MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
+	assert_true(to != MAP_FAILED);
+	assert_zero_soon(&b);
+	put_pages(&s, 0, 2000);
+	wait_done(&s);
+	assert_int_equal(pager_wishes(s.pager, wishes, 8), 0);
+	assert_true(is_page(to + PAGES_TO_BYTES(100), 1500));
+	munmap(to, PAGES_TO_BYTES(200));
+	tear_down(&s);
+}
+
 static void check_in_child(const struct scene *s, uint32_t pages)
 {
 	for (uint32_t i = 0; i < pages; i++)
@@ -744,9 +810,43 @@ static void a_full_store_says_so(void **state)
 
 	(void)state;
 	assert_int_equal(pager_new(BLOCK_BYTES, &p, &e), 0);
+	for (uint64_t i = 0; i < BLOCK_PAGES; i++)
+		assert_int_equal(pager_put(p, VPID, PAGES_TO_BYTES(10 + i), 1, page), 0);
+	assert_int_equal(pager_put(p, VPID, 0x1000, 1, page), -ENOSPC);
+	/* Once more the same page, and in place of one that no longer holds. */
+	assert_int_equal(pager_put(p, VPID, PAGES_TO_BYTES(20), 1, page), 0);
+	assert_int_equal(pager_forget(p, VPID, PAGES_TO_BYTES(30), 1), 0);
+	assert_int_equal(pager_put(p, VPID, PAGES_TO_BYTES(30), 1, page), 0);
+	assert_int_equal(pager_stats(p).store_used, BLOCK_BYTES);
+	assert_int_equal(pager_forget(p, VPID, BLOCK_BYTES, 10), 0);
+	assert_int_equal(pager_stats(p).store_used, BLOCK_BYTES - PAGES_TO_BYTES(10));
 	assert_int_equal(pager_put(p, VPID, 0x1000, 1, page), 0);
-	assert_int_equal(pager_put(p, VPID, 0x2000, 1, page), 0);
-	assert_int_equal(pager_put(p, VPID, BLOCK_BYTES, 1, page), -ENOSPC);
+	pager_free(p);
+}
+
+/* A server with many processes, each with a page here and there. */
+static void sparse_blocks_take_what_they_have(void **state)
+{
+	struct pager *p;
+	struct err e = ERR_INIT;
+	uint8_t page[PAGE_BYTES] = {1};
+
+	(void)state;
+	assert_int_equal(pager_new(STORE_MAX, &p, &e), 0);
+	for (int again = 0; again < 2; again++) {
+		for (uint32_t vpid = 1; vpid <= 60; vpid++)
+			for (uint64_t block = 0; block < 7; block++)
+				assert_int_equal(pager_put(p, vpid, block * BLOCK_BYTES, 1, page), 0);
+		assert_int_equal(pager_stats(p).store_used, PAGES_TO_BYTES(60 * 7));
+		for (uint32_t vpid = 1; vpid <= 60; vpid++)
+			for (uint64_t block = 0; block < 7; block++)
+				assert_int_equal(pager_forget(p, vpid, block * BLOCK_BYTES, 1), 0);
+		assert_int_equal(pager_stats(p).store_used, 0);
+	}
+	/* There is an end of that. */
+	for (uint32_t vpid = 1; vpid <= 512; vpid++)
+		assert_int_equal(pager_put(p, vpid, 0, 1, page), 0);
+	assert_int_equal(pager_put(p, 513, 0, 1, page), -ENOSPC);
 	pager_free(p);
 }
 
@@ -813,6 +913,7 @@ int main(void)
 		cmocka_unit_test(what_was_taken_back_is_asked_for),
 		cmocka_unit_test(processes_that_ended_meanwhile_are_dropped),
 		cmocka_unit_test(discarded_and_moved_memory),
+		cmocka_unit_test(what_goes_away_is_waited_for_no_longer),
 		cmocka_unit_test(children_get_every_page_too),
 		cmocka_unit_test(a_fork_beside_a_fault_misses_nothing),
 		cmocka_unit_test(a_fork_beside_a_fault_before_opening),
@@ -820,6 +921,7 @@ int main(void)
 		cmocka_unit_test(children_that_have_ended_hold_nothing),
 		cmocka_unit_test(no_descriptor_is_no_end),
 		cmocka_unit_test(a_full_store_says_so),
+		cmocka_unit_test(sparse_blocks_take_what_they_have),
 		cmocka_unit_test(views_follow_remaps),
 	};
 
