@@ -156,6 +156,27 @@ static void children_get_named_descriptors_only(void **state)
 	close(extra);
 }
 
+/* Whose session it is in. */
+static pid_t session_of(bool on_terminal)
+{
+	_cleanup_child_ struct child c = CHILD_INIT;
+	const char *argv[] = {"sleep", "60", NULL};
+	struct child_opts o = {.argv = argv, .on_terminal = on_terminal};
+	pid_t sid;
+
+	assert_int_equal(child_start(&c, &o), 0);
+	sid = getsid(c.pid);
+	assert_int_equal(getpgid(c.pid) == c.pid, !on_terminal);
+	return sid == c.pid ? 0 : sid;
+}
+
+static void a_ctrl_c_reaches_children_on_the_terminal_only(void **state)
+{
+	(void)state;
+	assert_int_equal(session_of(false), 0);
+	assert_int_equal(session_of(true), getsid(0));
+}
+
 static void files_are_replaced_and_trees_removed(void **state)
 {
 	char dir[] = "/tmp/godwit-test-XXXXXX", path[64], deep[64];
@@ -215,6 +236,7 @@ int main(void)
 		cmocka_unit_test(reads_end_at_the_deadline),
 		cmocka_unit_test(children_are_run_and_bounded),
 		cmocka_unit_test(children_get_named_descriptors_only),
+		cmocka_unit_test(a_ctrl_c_reaches_children_on_the_terminal_only),
 		cmocka_unit_test(files_are_replaced_and_trees_removed),
 		cmocka_unit_test(a_rate_spreads_what_is_counted),
 	};
