@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "check/owner.h"
 #include "kernel/status.h"
 #include "kernel/uffd.h"
@@ -44,6 +45,9 @@ void verdict_add(struct verdicts *l, const char *name, enum check_level level, c
 	va_start(ap, fmt);
 	vsnprintf(v->reason, sizeof(v->reason), fmt, ap);
 	va_end(ap);
+	/* The name of a file in the container, say. */
+	text_clean(v->reason);
+	text_clean(v->remedy);
 }
 
 void verdict_error(struct verdicts *l, const char *name, const struct err *e)

@@ -16,6 +16,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "check/check.h"
 #include "criu/images.h"
 #include "criu/workplace.h"
@@ -890,6 +891,7 @@ static void summarize(struct source *s)
 	};
 
 	gethostname(host, sizeof(host) - 1);
+	text_clean(host);
 	summary_part(&sum, "freeze", clock_diff_ms(d->freeze_start, d->frozen_at));
 	summary_part(&sum, "dump", clock_diff_ms(d->frozen_at, d->dumped_at));
 	summary_part(&sum, "send", clock_diff_ms(s->images_at, s->images_sent));

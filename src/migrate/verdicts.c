@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "migrate/verdicts.h"
 
+#include "base/text.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +20,7 @@ int verdicts_report(const struct verdicts *l, const char *who, struct report *r,
 
 		snprintf(reason, sizeof(reason), "%s%s%s", who ? who : "", who ? ": " : "",
 			v->reason);
+		text_clean(reason);
 		report_check(r, v->name, levels[v->level], reason, v->remedy);
 		if (v->level == CHECK_NO && !no)
 			no = v;

@@ -60,6 +60,18 @@ teardown() {
 	assert_says "has /etc/passwd open, which is outside the container" "files inside"
 }
 
+@test "a file with a name that is no text" {
+	# shellcheck disable=SC2016  # expands there
+	at strasbourg bash -c 'name=$(printf "/tmp/b\374d\033[31m") && : >"$name" &&
+		runc run -d --bundle /srv/mem outside <"$name" >/dev/null 2>&1'
+	migrate strasbourg tuebingen outside --json
+	at strasbourg runc delete --force outside
+	at strasbourg sh -c 'rm /tmp/b?d*m'
+	[ "$status" = 3 ]
+	[ "$(jq -r 'select(.event == "check" and .level == "no").reason' <<<"$output" | grep -c 'b?d?\[31m')" = 1 ]
+	[ "$(jq -r 'select(.event == "error").text' <<<"$output" | grep -c 'b?d?\[31m')" = 1 ]
+}
+
 @test "unknown host" {
 	migrate strasbourg nowhere mem
 	[ "$status" = 3 ]
