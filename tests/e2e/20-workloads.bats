@@ -82,6 +82,14 @@ teardown() {
 	moves bigtmpfs 1 100
 }
 
+@test "a process with a root of its own has files outside of that open" {
+	export BUNDLE_EDIT='.process.capabilities |= map_values(. + ["CAP_SYS_CHROOT"])'
+	lab workload start strasbourg bigtmpfs 10 /run
+	sleep 0.5
+	move strasbourg tuebingen bigtmpfs 1 hybrid
+	move tuebingen strasbourg bigtmpfs 1 stop
+}
+
 # What it advises goes unseen in the list of regions; CRIU is shown flags that were read before the freeze.
 @test "memory whose treatment changes at the moment of the freeze" {
 	lab workload start strasbourg advisor 96
