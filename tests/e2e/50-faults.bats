@@ -122,6 +122,20 @@ interrupt_group() {
 	assert_says "CRIU did not reach post-restore, and stands still"
 }
 
+@test "what somebody pauses during the copy stays paused" {
+	start_migration mem --mode pre --bandwidth 200 --throttle --max-downtime 1
+	wait_phase copy
+	at strasbourg runc pause mem
+	sleep 0.3
+	# Not even for a moment of a round.
+	at strasbourg grep -q 'frozen 1' /sys/fs/cgroup/mem/cgroup.events
+	end_migration
+	[ "$(at strasbourg runc state mem | jq -r .status)" = paused ]
+	at strasbourg runc resume mem
+	[ "$status" = 3 ]
+	assert_says "somebody else has frozen"
+}
+
 @test "a second migration of the same container is refused" {
 	start_migration mem --mode stop
 	wait_phase freeze
