@@ -84,6 +84,7 @@ struct source {
 	bool parted;	    /* the good-byes have been said */
 
 	uint64_t started, copy_start, copy_end, images_at, images_sent, restored, running, drained;
+	bool has_result; /* or the link was lost before it came */
 	struct msg_drained result;
 	uint64_t target_address_ns, target_announced_ns;
 	uint64_t wire_bytes;
@@ -709,14 +710,18 @@ static int run_commit(void *ctx, struct err *e)
 static int drain(struct source *s, struct err *e)
 {
 	struct msg m = MSG_INIT;
+	bool took_over;
 	int r = s->drained_there ? 0 : explain(s, wait_message(s, MSG_DRAINED, &m, e), e);
 
 	if (r < 0)
 		return r;
 	s->drained = clock_now();
-	if (!s->drained_there)
+	if (!s->drained_there) {
 		s->result = m.body.drained;
+		s->has_result = true;
+	}
 	msg_done(&m);
+	took_over = s->result.took_over;
 	r = FAULT(source_drained, e);
 	if (r == 0)
 		r = journal_step(&s->journal, "drained", e);
@@ -724,7 +729,7 @@ static int drain(struct source *s, struct err *e)
 		r = FAULT(source_journal_drained, e);
 	if (r == 0)
 		r = departure_linger(&s->departure, e);
-	departure_leave(&s->departure, s->result.took_over, s->report);
+	departure_leave(&s->departure, s->has_result ? &took_over : NULL, s->report);
 	if (r == 0)
 		r = send_control(s, MSG_BYE, NULL, e);
 	if (r == 0)
@@ -870,6 +875,7 @@ static void summarize(struct source *s)
 		.lost_ms = (double)s->resume.lost_ns / NSEC_PER_MSEC,
 		.interruptions = s->resume.times,
 		.bytes = s->wire_bytes,
+		.has_result = s->has_result,
 		.memory_bytes = PAGES_TO_BYTES(s->result.pages),
 		.zero_bytes = PAGES_TO_BYTES(s->result.zero_pages),
 		.faults = s->result.faults,
