@@ -137,18 +137,18 @@ static int on_control(void *ctx, struct err *e)
 	return r;
 }
 
-/* Waits for one type of message. */
-static int wait_message(struct source *s, enum msg_type type, struct msg *ret, struct err *e)
+/* Waits for one type of message, through a silence of so long. */
+static int outwait(struct source *s, enum msg_type type, uint64_t silence_ms, struct msg *ret, struct err *e)
 {
 	for (;;) {
 		int r = 0;
 
 		if (!transport_pending(s->flow.control.transport))
 			r = waiter_wait(&s->waiter, transport_fd(s->flow.control.transport),
-				deadline_in_ms(CHANNEL_SILENCE_MS), e);
+				deadline_in_ms(silence_ms), e);
 		if (r == -ETIMEDOUT && !err_is_set(e))
-			return err_set(e, ERR_PEER, ETIMEDOUT, "%s has been silent for %d s",
-				s->flow.control.peer, CHANNEL_SILENCE_MS / 1000);
+			return err_set(e, ERR_PEER, ETIMEDOUT, "%s has been silent for %llu s",
+				s->flow.control.peer, (unsigned long long)silence_ms / 1000);
 		if (r == 0)
 			r = take_message(s, ret, e);
 		if (r < 0)
@@ -162,6 +162,11 @@ static int wait_message(struct source *s, enum msg_type type, struct msg *ret, s
 		msg_done(ret);
 		return r;
 	}
+}
+
+static int wait_message(struct source *s, enum msg_type type, struct msg *ret, struct err *e)
+{
+	return outwait(s, type, CHANNEL_SILENCE_MS, ret, e);
 }
 
 /* A further connection that broke is often the sign of something that the target tells on the
@@ -256,6 +261,17 @@ static int connect_target(struct source *s, struct err *e)
 	return waiter_add_transport(&s->waiter, s->flow.control.transport, on_control, s);
 }
 
+static int take_verdicts(struct source *s, struct err *e)
+{
+	struct msg m = MSG_INIT;
+	int r = outwait(s, MSG_VERDICTS, CHECK_MS, &m, e);
+
+	if (r == 0)
+		r = verdicts_take(&m.body.verdicts, s->flow.control.peer, s->token, s->report, e);
+	msg_done(&m);
+	return r;
+}
+
 static int run_check(void *ctx, struct err *e)
 {
 	struct source *s = ctx;
@@ -280,8 +296,7 @@ static int run_check(void *ctx, struct err *e)
 		r = offer_send(&s->flow.control, s->id, s->o, &s->host, &s->facts,
 			deadline_in_ms(CHANNEL_SILENCE_MS), e);
 	if (r == 0)
-		r = verdicts_receive(
-			&s->flow.control, deadline_in_ms(CHECK_MS), s->token, s->report, e);
+		r = take_verdicts(s, e);
 	if (r == 0)
 		r = FAULT(source_judged, e);
 	return r < 0 ? r : s->o->dry_run;
