@@ -201,13 +201,31 @@ int cgroup_kill(const char *dir, uint64_t deadline)
 	return r < 0 ? r : wait_event(dir, "populated 0", deadline);
 }
 
+/* Those below it first. */
+static void remove_all(const char *dir)
+{
+	DIR *d = opendir(dir);
+	struct dirent *entry;
+
+	while (d && (entry = readdir(d))) {
+		char path[PATH_MAX];
+
+		if (entry->d_type == DT_DIR && entry->d_name[0] != '.' &&
+			snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name) < (int)sizeof(path))
+			remove_all(path);
+	}
+	if (d)
+		closedir(d);
+	rmdir(dir);
+}
+
 void cgroup_remove_default(const char *id)
 {
 	char own[PATH_MAX], path[PATH_MAX];
 
 	if (cgroup_own(own, sizeof(own)) == 0 &&
 		snprintf(path, sizeof(path), "%s/%s", own, id) < (int)sizeof(path))
-		rmdir(path);
+		remove_all(path);
 }
 
 struct pids {

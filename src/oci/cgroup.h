@@ -36,7 +36,7 @@ int cgroup_thaw_for_good(const char *dir, uint64_t deadline);
 int cgroup_kill(const char *dir, uint64_t deadline);
 
 /* Removes the cgroup that runc makes for container @id when its configuration names none: below our
- * own (libcontainer/cgroups/fs2). Only an empty one goes. */
+ * own (libcontainer/cgroups/fs2); with those below it. Only empty ones go. */
 void cgroup_remove_default(const char *id);
 
 /* All processes in it and below; *ret is freed by the caller. */
