@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bigtmpfs [MB]: keeps a file in a tmpfs, with a lock, and verifies both for ever. /run/status: "ok N". */
+/*
+ * bigtmpfs [MB [DIRECTORY]]: keeps a file in a tmpfs, with a lock, and verifies both for ever. /run/status: "ok N".
+ * With DIRECTORY, which it takes for its root (chroot(2)), there is a child that has open what is outside of that.
+ */
 #include "status.h"
 
 #include <fcntl.h>
@@ -38,12 +41,24 @@ static int is_locked(int fd)
 	return child > 0 && waitpid(child, &result, 0) == child && result == 0;
 }
 
+static void jail(const char *directory)
+{
+	if (chroot(directory) < 0 || chdir("/") < 0)
+		_exit(2);
+	for (;;)
+		pause();
+}
+
 int main(int argc, char **argv)
 {
 	uint32_t mb = argc > 1 ? (uint32_t)atoi(argv[1]) : 64;
 	struct flock all = {.l_type = F_WRLCK};
-	FILE *f = fopen("/tmp/data", "w+");
+	pid_t child = argc > 2 ? fork() : 0;
+	FILE *f;
 
+	if (argc > 2 && child == 0)
+		jail(argv[2]);
+	f = fopen("/tmp/data", "w+");
 	if (!f || fcntl(fileno(f), F_SETLK, &all) < 0)
 		return 2;
 	for (uint32_t i = 0; i < mb; i++) {
@@ -55,6 +70,10 @@ int main(int argc, char **argv)
 		status("ok %lu", pass);
 		if (!is_locked(fileno(f))) {
 			status("WRONG lock %lu", pass);
+			return 1;
+		}
+		if (child > 0 && waitpid(child, NULL, WNOHANG) != 0) {
+			status("WRONG child %lu", pass);
 			return 1;
 		}
 		rewind(f);

@@ -85,6 +85,9 @@ __attribute__((noreturn)) static void become(const struct child_opts *o, int out
 	int r;
 
 	reset_signals();
+	/* A group's SIGINT from the terminal is for the one who waits for us. */
+	if (!o->on_terminal)
+		setsid();
 	if (!o->survive_parent) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (getppid() != parent)

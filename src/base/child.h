@@ -8,8 +8,8 @@
 
 /*
  * Child processes, held by pidfd so that a recycled pid is never signalled. Every child gets
- * SIGKILL when its parent dies unless it is to survive that, /dev/null as standard input and no
- * descriptor but those named.
+ * SIGKILL when its parent dies unless it is to survive that, a session of its own, which no Ctrl-C
+ * reaches, unless it needs the terminal, /dev/null as standard input and no descriptor but those named.
  */
 
 /*
@@ -32,6 +32,7 @@ struct child_opts {
 	const char *const *argv; /* argv[0] is looked up in PATH */
 	bool capture;		 /* collect stdout and stderr in a pipe, else both to /dev/null */
 	bool survive_parent;	 /* no SIGKILL at the parent's death */
+	bool on_terminal;	 /* no session of its own: it may ask there, and is reached by a Ctrl-C */
 	const int *keep_fds;	 /* inherited as descriptors 3, 4, … */
 	size_t n_keep_fds;
 	const char *cwd; /* or NULL */

@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/err.h"
 
+#include "base/text.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-
-/* What a program or a peer wrote may end up in an error: one line, printable. */
-static void make_one_line(char *s)
-{
-	for (; *s; s++)
-		if ((unsigned char)*s < 0x20 || *s == 0x7f)
-			*s = ' ';
-}
 
 int err_set(struct err *e, enum err_class class, int code, const char *fmt, ...)
 {
@@ -27,7 +21,8 @@ int err_set(struct err *e, enum err_class class, int code, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(e->text, sizeof(e->text), fmt, ap);
 	va_end(ap);
-	make_one_line(e->text);
+	/* What a program or a peer wrote may end up here. */
+	text_clean(e->text);
 	return -code;
 }
 
@@ -55,7 +50,7 @@ int err_wrap(struct err *e, const char *fmt, ...)
 	memcpy(text, e->text, sizeof(text));
 	if (snprintf(e->text, sizeof(e->text), "%s: %s", prefix, text) < 0)
 		e->text[0] = '\0';
-	make_one_line(e->text);
+	text_clean(e->text);
 	return -e->code;
 }
 
@@ -68,7 +63,7 @@ int err_remedy(struct err *e, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(e->remedy, sizeof(e->remedy), fmt, ap);
 	va_end(ap);
-	make_one_line(e->remedy);
+	text_clean(e->remedy);
 	return -e->code;
 }
 

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "check/owner.h"
 #include "kernel/status.h"
 #include "kernel/uffd.h"
@@ -44,6 +45,9 @@ void verdict_add(struct verdicts *l, const char *name, enum check_level level, c
 	va_start(ap, fmt);
 	vsnprintf(v->reason, sizeof(v->reason), fmt, ap);
 	va_end(ap);
+	/* The name of a file in the container, say. */
+	text_clean(v->reason);
+	text_clean(v->remedy);
 }
 
 void verdict_error(struct verdicts *l, const char *name, const struct err *e)
@@ -222,8 +226,8 @@ static bool is_of_dead(pid_t pid, const struct stat *st)
 	return stat_inside(pid, "/proc", &proc) == 0 && proc.st_dev == st->st_dev;
 }
 
-/* A path of a process's descriptor, seen from the container's own root: does it exist there? Of a process that
- * ends nothing does. */
+/* A path of a descriptor, seen from the root of process @pid: does it exist there? Of a process that ends nothing
+ * does. */
 static bool is_inside(pid_t pid, const char *target, const struct stat *st)
 {
 	struct stat there;
@@ -248,7 +252,8 @@ static bool has_closed(const char *fd)
 	return stat(fd, &st) < 0;
 }
 
-static void check_file(pid_t pid, const char *fd, struct verdicts *ret)
+/* @init: the container's. Others may have another root (chroot(2)), and then files open that they can't name. */
+static void check_file(pid_t init, pid_t pid, const char *fd, struct verdicts *ret)
 {
 	char path[300], target[PATH_MAX];
 	const char *why;
@@ -265,7 +270,7 @@ static void check_file(pid_t pid, const char *fd, struct verdicts *ret)
 		verdict_add(ret, "open files", CHECK_NO, "turn it off in the application",
 			"process %d: %s", pid, why);
 	else if (target[0] == '/' && (S_ISREG(st.st_mode) || S_ISCHR(st.st_mode)) &&
-		!is_inside(pid, target, &st) && !has_closed(path))
+		!is_inside(init, target, &st) && !is_inside(pid, target, &st) && !has_closed(path))
 		verdict_add(ret, "open files", CHECK_NO,
 			"start the container with input and output to /dev/null or to files inside",
 			"process %d has %s open, which is outside the container", pid, target);
@@ -284,7 +289,7 @@ static void check_files(const struct container_facts *f, struct verdicts *ret)
 		d = opendir(path);
 		while (d && (entry = readdir(d)))
 			if (entry->d_name[0] != '.')
-				check_file(f->pids[i], entry->d_name, ret);
+				check_file(f->c.pid, f->pids[i], entry->d_name, ret);
 		if (d)
 			closedir(d);
 	}

@@ -21,7 +21,7 @@ int cli_check(int argc, char **argv)
 	report_init(&report, stdout, json);
 	r = cli_need_root(&e);
 	if (r == 0) {
-		cli_block_signals();
+		cli_end_by_signals();
 		r = probe_run(cli_config_dir(), container, n == 1 ? words[0] : NULL, &report, &e);
 	}
 	return r < 0 ? cli_fail(&report, &e) : 0;

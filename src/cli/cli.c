@@ -11,6 +11,7 @@
 
 #define OPTIONS_MAX 16
 #define EXIT_USAGE 2
+#define EXIT_CANCELLED 130 /* as err_exit_code() has it */
 
 static void fill_long_options(const struct cli_option *options, size_t n, struct option *ret)
 {
@@ -84,5 +85,27 @@ void cli_block_signals(void)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static pid_t command;
+
+static void end_at_once(int signal)
+{
+	static const char text[] = "godwit: interrupted\n";
+
+	(void)signal;
+	/* Processes that we have forked have this function, too. */
+	if (getpid() == command && write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
+		_exit(1);
+	_exit(EXIT_CANCELLED);
+}
+
+void cli_end_by_signals(void)
+{
+	command = getpid();
+	signal(SIGINT, end_at_once);
+	signal(SIGTERM, end_at_once);
+	signal(SIGHUP, end_at_once);
 	signal(SIGPIPE, SIG_IGN);
 }

@@ -46,3 +46,5 @@ int cli_need_root(struct err *e);
 
 /* Signals come by signalfd; a closed pipe is an error of write(2). */
 void cli_block_signals(void);
+/* For a command that changes nothing: they end it, as an interrupted one. */
+void cli_end_by_signals(void);

@@ -95,8 +95,11 @@ static int scan_container(struct copier *c, struct err *e)
 static int scan_stopped(struct copier *c, struct err *e)
 {
 	uint64_t start = clock_now(), took;
-	int r = cgroup_freeze(c->cgroup, deadline_in_ms(STOP_MS)), thawed;
+	int r, thawed;
 
+	if (cgroup_freeze_is_asked(c->cgroup))
+		return cgroup_refuse_frozen(c->cgroup, e);
+	r = cgroup_freeze(c->cgroup, deadline_in_ms(STOP_MS));
 	r = r < 0 ? err_sys(e, -r, "stopping %s", c->cgroup) : scan_container(c, e);
 	thawed = cgroup_thaw(c->cgroup);
 	if (r == 0 && thawed < 0)

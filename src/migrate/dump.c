@@ -146,13 +146,6 @@ static int refuse(pid_t pid, struct err *e)
 	return err_remedy(e, "end the debugger or strace, or try again");
 }
 
-/* Whoever did would thaw it in the middle, or finds it thawed by us. */
-static int refuse_frozen(const char *cgroup, struct err *e)
-{
-	err_set(e, ERR_REFUSED, EBUSY, "somebody else has frozen %s, or a cgroup above it", cgroup);
-	return err_remedy(e, "thaw it (cgroup.freeze), or try again");
-}
-
 int dump_freeze(struct dump *d, struct err *e)
 {
 	const char *cgroup = d->container->cgroup;
@@ -162,7 +155,7 @@ int dump_freeze(struct dump *d, struct err *e)
 	int r;
 
 	if (cgroup_is_frozen(cgroup))
-		return refuse_frozen(cgroup, e);
+		return cgroup_refuse_frozen(cgroup, e);
 	do {
 		if (obstacle > 0) {
 			cgroup_thaw(cgroup);

@@ -108,13 +108,14 @@ static int open_tls(struct link *l, const uint8_t preamble[static PREAMBLE_LEN],
 	return porter_call_tls(fd, l->self, trust_peer, (void *)l->peer, &call, deadline, ret, e);
 }
 
-/* ssh's standard input and output are one end of a socket pair. */
+/* ssh's standard input and output are one end of a socket pair. A Ctrl-C doesn't end it: it is for us to say
+ * what becomes of the migration, and beyond the commit it goes on. */
 static int open_ssh(struct link *l, const uint8_t preamble[static PREAMBLE_LEN], enum msg_channel kind,
 	struct transport **ret, uint64_t deadline, struct err *e)
 {
 	const struct porter_call call = {.kind = kind, .name = l->ssh_host};
 	const char *argv[] = {"sh", "-c",
-		"exec ssh -T -o BatchMode=yes -o ServerAliveInterval=5 -- \"$0\" godwit serve <&3 >&3",
+		"trap '' INT HUP; exec ssh -T -o BatchMode=yes -o ServerAliveInterval=5 -- \"$0\" godwit serve <&3 >&3",
 		l->ssh_host, NULL};
 	int sv[2], r;
 
@@ -122,7 +123,8 @@ static int open_ssh(struct link *l, const uint8_t preamble[static PREAMBLE_LEN],
 		return err_set(e, ERR_LOCAL, E2BIG, "too many connections");
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
 		return err_sys(e, errno, "socket pair for ssh");
-	struct child_opts o = {.argv = argv, .keep_fds = &sv[1], .n_keep_fds = 1};
+	/* Another ssh, through which it goes (ProxyJump), may ask for something. */
+	struct child_opts o = {.argv = argv, .keep_fds = &sv[1], .n_keep_fds = 1, .on_terminal = true};
 	r = child_start(&l->ssh[l->n_ssh], &o);
 	close(sv[1]);
 	if (r < 0) {

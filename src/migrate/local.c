@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "check/check.h"
 #include "criu/workplace.h"
 #include "migrate/dump.h"
@@ -272,6 +273,7 @@ int checkpoint_run(const struct checkpoint_options *o, struct report *report, st
 	if (r == 0) {
 		snprintf(text, sizeof(text), "%s is in %s, after %.1f ms frozen", o->container,
 			o->dir, clock_diff_ms(c->dump.freeze_start, clock_now()));
+		text_clean(text);
 		report_note(report, text);
 	}
 	checkpoint_done(c);

@@ -47,6 +47,7 @@ static int check_there(struct link *l, struct report *report, struct err *e)
 {
 	static const uint8_t no_token[MSG_ID_LEN];
 	uint8_t token[MSG_ID_LEN];
+	struct msg m = MSG_INIT;
 	struct channel c;
 	int r = link_open(l, CHANNEL_CONTROL, 0, no_token, &c, deadline_in_ms(CONNECT_MS), e);
 
@@ -54,7 +55,10 @@ static int check_there(struct link *l, struct report *report, struct err *e)
 		return r;
 	r = channel_send(&c, MSG_CHECK, NULL, deadline_in_ms(CONNECT_MS), e);
 	if (r == 0)
-		r = verdicts_receive(&c, deadline_in_ms(CHECK_MS), token, report, e);
+		r = channel_expect(&c, MSG_VERDICTS, &m, deadline_in_ms(CHECK_MS), e);
+	if (r == 0)
+		r = verdicts_take(&m.body.verdicts, c.peer, token, report, e);
+	msg_done(&m);
 	channel_done(&c);
 	return r;
 }

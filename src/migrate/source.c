@@ -16,6 +16,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "check/check.h"
 #include "criu/images.h"
 #include "criu/workplace.h"
@@ -83,6 +84,7 @@ struct source {
 	bool parted;	    /* the good-byes have been said */
 
 	uint64_t started, copy_start, copy_end, images_at, images_sent, restored, running, drained;
+	bool has_result; /* or the link was lost before it came */
 	struct msg_drained result;
 	uint64_t target_address_ns, target_announced_ns;
 	uint64_t wire_bytes;
@@ -135,18 +137,18 @@ static int on_control(void *ctx, struct err *e)
 	return r;
 }
 
-/* Waits for one type of message. */
-static int wait_message(struct source *s, enum msg_type type, struct msg *ret, struct err *e)
+/* Waits for one type of message, through a silence of so long. */
+static int outwait(struct source *s, enum msg_type type, uint64_t silence_ms, struct msg *ret, struct err *e)
 {
 	for (;;) {
 		int r = 0;
 
 		if (!transport_pending(s->flow.control.transport))
 			r = waiter_wait(&s->waiter, transport_fd(s->flow.control.transport),
-				deadline_in_ms(CHANNEL_SILENCE_MS), e);
+				deadline_in_ms(silence_ms), e);
 		if (r == -ETIMEDOUT && !err_is_set(e))
-			return err_set(e, ERR_PEER, ETIMEDOUT, "%s has been silent for %d s",
-				s->flow.control.peer, CHANNEL_SILENCE_MS / 1000);
+			return err_set(e, ERR_PEER, ETIMEDOUT, "%s has been silent for %llu s",
+				s->flow.control.peer, (unsigned long long)silence_ms / 1000);
 		if (r == 0)
 			r = take_message(s, ret, e);
 		if (r < 0)
@@ -160,6 +162,11 @@ static int wait_message(struct source *s, enum msg_type type, struct msg *ret, s
 		msg_done(ret);
 		return r;
 	}
+}
+
+static int wait_message(struct source *s, enum msg_type type, struct msg *ret, struct err *e)
+{
+	return outwait(s, type, CHANNEL_SILENCE_MS, ret, e);
 }
 
 /* A further connection that broke is often the sign of something that the target tells on the
@@ -254,6 +261,17 @@ static int connect_target(struct source *s, struct err *e)
 	return waiter_add_transport(&s->waiter, s->flow.control.transport, on_control, s);
 }
 
+static int take_verdicts(struct source *s, struct err *e)
+{
+	struct msg m = MSG_INIT;
+	int r = outwait(s, MSG_VERDICTS, CHECK_MS, &m, e);
+
+	if (r == 0)
+		r = verdicts_take(&m.body.verdicts, s->flow.control.peer, s->token, s->report, e);
+	msg_done(&m);
+	return r;
+}
+
 static int run_check(void *ctx, struct err *e)
 {
 	struct source *s = ctx;
@@ -278,8 +296,7 @@ static int run_check(void *ctx, struct err *e)
 		r = offer_send(&s->flow.control, s->id, s->o, &s->host, &s->facts,
 			deadline_in_ms(CHANNEL_SILENCE_MS), e);
 	if (r == 0)
-		r = verdicts_receive(
-			&s->flow.control, deadline_in_ms(CHECK_MS), s->token, s->report, e);
+		r = take_verdicts(s, e);
 	if (r == 0)
 		r = FAULT(source_judged, e);
 	return r < 0 ? r : s->o->dry_run;
@@ -708,14 +725,18 @@ static int run_commit(void *ctx, struct err *e)
 static int drain(struct source *s, struct err *e)
 {
 	struct msg m = MSG_INIT;
+	bool took_over;
 	int r = s->drained_there ? 0 : explain(s, wait_message(s, MSG_DRAINED, &m, e), e);
 
 	if (r < 0)
 		return r;
 	s->drained = clock_now();
-	if (!s->drained_there)
+	if (!s->drained_there) {
 		s->result = m.body.drained;
+		s->has_result = true;
+	}
 	msg_done(&m);
+	took_over = s->result.took_over;
 	r = FAULT(source_drained, e);
 	if (r == 0)
 		r = journal_step(&s->journal, "drained", e);
@@ -723,7 +744,7 @@ static int drain(struct source *s, struct err *e)
 		r = FAULT(source_journal_drained, e);
 	if (r == 0)
 		r = departure_linger(&s->departure, e);
-	departure_leave(&s->departure, s->result.took_over, s->report);
+	departure_leave(&s->departure, s->has_result ? &took_over : NULL, s->report);
 	if (r == 0)
 		r = send_control(s, MSG_BYE, NULL, e);
 	if (r == 0)
@@ -869,6 +890,7 @@ static void summarize(struct source *s)
 		.lost_ms = (double)s->resume.lost_ns / NSEC_PER_MSEC,
 		.interruptions = s->resume.times,
 		.bytes = s->wire_bytes,
+		.has_result = s->has_result,
 		.memory_bytes = PAGES_TO_BYTES(s->result.pages),
 		.zero_bytes = PAGES_TO_BYTES(s->result.zero_pages),
 		.faults = s->result.faults,
@@ -890,6 +912,7 @@ static void summarize(struct source *s)
 	};
 
 	gethostname(host, sizeof(host) - 1);
+	text_clean(host);
 	summary_part(&sum, "freeze", clock_diff_ms(d->freeze_start, d->frozen_at));
 	summary_part(&sum, "dump", clock_diff_ms(d->frozen_at, d->dumped_at));
 	summary_part(&sum, "send", clock_diff_ms(s->images_at, s->images_sent));

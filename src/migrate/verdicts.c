@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "migrate/verdicts.h"
 
+#include "base/text.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +20,7 @@ int verdicts_report(const struct verdicts *l, const char *who, struct report *r,
 
 		snprintf(reason, sizeof(reason), "%s%s%s", who ? who : "", who ? ": " : "",
 			v->reason);
+		text_clean(reason);
 		report_check(r, v->name, levels[v->level], reason, v->remedy);
 		if (v->level == CHECK_NO && !no)
 			no = v;
@@ -46,26 +49,20 @@ int verdicts_send(struct channel *c, const struct verdicts *l,
 	return channel_send(c, MSG_VERDICTS, &m, deadline, e);
 }
 
-int verdicts_receive(struct channel *c, uint64_t deadline, uint8_t ret_token[static MSG_ID_LEN],
+int verdicts_take(const struct msg_verdicts *m, const char *who, uint8_t ret_token[static MSG_ID_LEN],
 	struct report *report, struct err *e)
 {
 	struct verdicts *l = calloc(1, sizeof(*l));
-	struct msg m = MSG_INIT;
+	const struct msg_verdict *v = m->list.v;
 	int r;
 
 	if (!l)
 		return err_sys(e, ENOMEM, "checks");
-	r = channel_expect(c, MSG_VERDICTS, &m, deadline, e);
-	if (r == 0) {
-		const struct msg_verdict *v = m.body.verdicts.list.v;
-
-		memcpy(ret_token, m.body.verdicts.token, MSG_ID_LEN);
-		for (size_t i = 0; i < m.body.verdicts.list.n; i++)
-			verdict_add(l, msg_text(&v[i].name), (enum check_level)v[i].level,
-				msg_text(&v[i].remedy), "%s", msg_text(&v[i].reason));
-		r = verdicts_report(l, c->peer, report, e);
-	}
-	msg_done(&m);
+	memcpy(ret_token, m->token, MSG_ID_LEN);
+	for (size_t i = 0; i < m->list.n; i++)
+		verdict_add(l, msg_text(&v[i].name), (enum check_level)v[i].level, msg_text(&v[i].remedy), "%s",
+			msg_text(&v[i].reason));
+	r = verdicts_report(l, who, report, e);
 	free(l);
 	return r;
 }

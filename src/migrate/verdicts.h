@@ -12,6 +12,6 @@ int verdicts_report(const struct verdicts *l, const char *who, struct report *r,
 int verdicts_send(struct channel *c, const struct verdicts *l,
 	const uint8_t token[static MSG_ID_LEN], uint64_t deadline, struct err *e);
 
-/* Takes a peer's VERDICTS and does the same with them; its token in @ret_token. */
-int verdicts_receive(struct channel *c, uint64_t deadline, uint8_t ret_token[static MSG_ID_LEN],
+/* Does the same with VERDICTS of the peer @who; its token in @ret_token. */
+int verdicts_take(const struct msg_verdicts *m, const char *who, uint8_t ret_token[static MSG_ID_LEN],
 	struct report *report, struct err *e);

@@ -139,6 +139,21 @@ bool cgroup_is_frozen(const char *dir)
 	return wait_event(dir, "frozen 1", clock_now()) == 0;
 }
 
+bool cgroup_freeze_is_asked(const char *dir)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[PATH_MAX];
+
+	return snprintf(path, sizeof(path), "%s/cgroup.freeze", dir) < (int)sizeof(path) &&
+		file_read(path, FILE_MAX_BYTES, &text, NULL) == 0 && text[0] == '1';
+}
+
+int cgroup_refuse_frozen(const char *dir, struct err *e)
+{
+	err_set(e, ERR_REFUSED, EBUSY, "somebody else has frozen %s, or a cgroup above it", dir);
+	return err_remedy(e, "thaw it (cgroup.freeze), or try again");
+}
+
 int cgroup_freeze(const char *dir, uint64_t deadline)
 {
 	int r = poke(dir, "cgroup.freeze", "1");
@@ -156,16 +171,6 @@ static bool is_traced(pid_t pid)
 	return process_tracer(pid) != 0;
 }
 
-/* What was asked for, not what has been reached: CRIU asks while its tasks still can't freeze. */
-static bool freeze_is_asked(const char *dir)
-{
-	_cleanup_free_ char *text = NULL;
-	char path[PATH_MAX];
-
-	return snprintf(path, sizeof(path), "%s/cgroup.freeze", dir) < (int)sizeof(path) &&
-		file_read(path, FILE_MAX_BYTES, &text, NULL) == 0 && text[0] == '1';
-}
-
 int cgroup_thaw_for_good(const char *dir, uint64_t deadline)
 {
 	struct timespec tick = {.tv_nsec = 20 * (long)NSEC_PER_MSEC};
@@ -173,7 +178,8 @@ int cgroup_thaw_for_good(const char *dir, uint64_t deadline)
 	int r = cgroup_thaw(dir);
 
 	while (r == 0 && clock_diff_ms(quiet_since, clock_now()) < QUIET_MS) {
-		bool traced = cgroup_find(dir, is_traced) != 0, frozen = freeze_is_asked(dir);
+		/* CRIU asks while its tasks still can't freeze. */
+		bool traced = cgroup_find(dir, is_traced) != 0, frozen = cgroup_freeze_is_asked(dir);
 
 		if (traced || frozen)
 			quiet_since = clock_now();
@@ -195,13 +201,31 @@ int cgroup_kill(const char *dir, uint64_t deadline)
 	return r < 0 ? r : wait_event(dir, "populated 0", deadline);
 }
 
+/* Those below it first. */
+static void remove_all(const char *dir)
+{
+	DIR *d = opendir(dir);
+	struct dirent *entry;
+
+	while (d && (entry = readdir(d))) {
+		char path[PATH_MAX];
+
+		if (entry->d_type == DT_DIR && entry->d_name[0] != '.' &&
+			snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name) < (int)sizeof(path))
+			remove_all(path);
+	}
+	if (d)
+		closedir(d);
+	rmdir(dir);
+}
+
 void cgroup_remove_default(const char *id)
 {
 	char own[PATH_MAX], path[PATH_MAX];
 
 	if (cgroup_own(own, sizeof(own)) == 0 &&
 		snprintf(path, sizeof(path), "%s/%s", own, id) < (int)sizeof(path))
-		rmdir(path);
+		remove_all(path);
 }
 
 struct pids {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "base/err.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,6 +23,10 @@ int cgroup_thaw(const char *dir);
 
 /* It is frozen, or a cgroup above it is. */
 bool cgroup_is_frozen(const char *dir);
+/* It has been asked to be, itself, whether it has come to that or not: to thaw it would take that back. */
+bool cgroup_freeze_is_asked(const char *dir);
+/* The error for one that somebody else has frozen: he would thaw it in the middle, or find it thawed by us. */
+int cgroup_refuse_frozen(const char *dir, struct err *e);
 
 /* Thaws it, and again if a CRIU that is on its way out freezes it as it had found it: returns when
  * nobody has traced or frozen it for a second. */
@@ -30,7 +36,7 @@ int cgroup_thaw_for_good(const char *dir, uint64_t deadline);
 int cgroup_kill(const char *dir, uint64_t deadline);
 
 /* Removes the cgroup that runc makes for container @id when its configuration names none: below our
- * own (libcontainer/cgroups/fs2). Only an empty one goes. */
+ * own (libcontainer/cgroups/fs2); with those below it. Only empty ones go. */
 void cgroup_remove_default(const char *id);
 
 /* All processes in it and below; *ret is freed by the caller. */

@@ -109,6 +109,27 @@ static int parse_state(const char *text, struct container *ret, struct err *e)
 	return r;
 }
 
+/* The cgroup that runc has made (cgroup_paths in its state.json; "" is version 2's), if that of its first process is
+ * below: an init moves itself and others into cgroups of its own. */
+static void widen_cgroup(struct container *c)
+{
+	char path[sizeof(RUNC_ROOT) + CONTAINER_ID_MAX + 16];
+	_cleanup_free_ char *text = NULL;
+	const char *made;
+	json_t *j;
+	size_t n;
+
+	snprintf(path, sizeof(path), "%s/%s/state.json", RUNC_ROOT, c->id);
+	if (file_read(path, OUTPUT_MAX, &text, NULL) < 0)
+		return;
+	j = json_loads(text, 0, NULL);
+	made = json_string_value(json_object_get(json_object_get(j, "cgroup_paths"), ""));
+	n = made ? strlen(made) : 0;
+	if (n > 0 && strncmp(c->cgroup, made, n) == 0 && c->cgroup[n] == '/')
+		c->cgroup[n] = '\0';
+	json_decref(j);
+}
+
 int runc_state(const char *id, struct container *ret, struct err *e)
 {
 	const char *argv[] = {"runc", "state", id, NULL};
@@ -131,8 +152,8 @@ int runc_state(const char *id, struct container *ret, struct err *e)
 	if (r > 0)
 		return unknown(id, e);
 	r = parse_state(out, ret, e);
-	if (r == 0 && ret->pid > 0)
-		cgroup_of(ret->pid, ret->cgroup, sizeof(ret->cgroup));
+	if (r == 0 && ret->pid > 0 && cgroup_of(ret->pid, ret->cgroup, sizeof(ret->cgroup)) == 0)
+		widen_cgroup(ret);
 	return r;
 }
 

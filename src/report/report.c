@@ -178,35 +178,45 @@ void summary_part(struct summary *s, const char *name, double ms)
 	s->parts[s->n_parts++].ms = ms;
 }
 
-static json_t *address_json(const struct summary_address *a)
+static json_t *address_json(const struct summary_address *a, bool has_result)
 {
-	return json_pack("{s:f, s:f, s:i, s:I, s:I, s:I, s:I, s:I}", "hold_ms", a->hold_ms, "silent_ms",
-		a->silent_ms, "connections", (int)a->connections, "held", (json_int_t)a->held, "delivered",
-		(json_int_t)a->delivered, "forwarded", (json_int_t)a->forwarded, "late",
-		(json_int_t)a->late, "overflowed", (json_int_t)a->overflowed);
+	json_t *o = json_pack("{s:f, s:f, s:i, s:I, s:I, s:I, s:I}", "hold_ms", a->hold_ms, "silent_ms",
+		a->silent_ms, "connections", (int)a->connections, "held", (json_int_t)a->held, "forwarded",
+		(json_int_t)a->forwarded, "late", (json_int_t)a->late, "overflowed", (json_int_t)a->overflowed);
+
+	if (has_result)
+		json_object_set_new(o, "delivered", json_integer((json_int_t)a->delivered));
+	return o;
+}
+
+static json_t *result_json(const struct summary *s)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:I}", "memory_bytes", (json_int_t)s->memory_bytes,
+		"zero_bytes", (json_int_t)s->zero_bytes, "faults", (json_int_t)s->faults, "urgent",
+		(json_int_t)s->urgent, "fault_p50_us", s->fault_p50_us, "fault_p99_us", s->fault_p99_us,
+		"store_peak", (json_int_t)s->store_peak);
 }
 
 static void summary_json(struct report *r, const struct summary *s)
 {
-	json_t *parts = json_array(), *o;
+	json_t *parts = json_array(), *result, *o;
 
 	for (size_t i = 0; i < s->n_parts; i++)
 		json_array_append_new(parts,
 			json_pack("{s:s, s:f}", "name", s->parts[i].name, "ms", s->parts[i].ms));
-	o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:f, s:f, s:f, s:i, s:f, s:f, s:f, s:o, s:f, s:I, s:I, s:I, s:I, s:I, "
-			  "s:f, s:f, s:I, s:i, s:f}",
-			"event", "report", "container", s->container, "from", s->from, "to", s->to,
-			"mode", s->mode, "ok", s->ok, "frozen_at", s->frozen_at, "running_at",
-			s->running_at, "total_ms", s->total_ms, "rounds",
-			(int)s->rounds, "predicted_ms", s->predicted_ms, "copy_ms", s->copy_ms, "freeze_ms",
-			s->freeze_ms, "freeze_parts", parts, "drain_ms", s->drain_ms, "bytes",
-			(json_int_t)s->bytes, "memory_bytes", (json_int_t)s->memory_bytes,
-			"zero_bytes", (json_int_t)s->zero_bytes, "faults", (json_int_t)s->faults,
-			"urgent", (json_int_t)s->urgent, "fault_p50_us", s->fault_p50_us,
-			"fault_p99_us", s->fault_p99_us, "store_peak", (json_int_t)s->store_peak,
-			"interruptions", (int)s->interruptions, "lost_ms", s->lost_ms);
+	o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:f, s:f, s:f, s:i, s:f, s:f, s:f, s:o, s:f, s:I, s:i, s:f}",
+		"event", "report", "container", s->container, "from", s->from, "to", s->to, "mode", s->mode, "ok",
+		s->ok, "frozen_at", s->frozen_at, "running_at", s->running_at, "total_ms", s->total_ms, "rounds",
+		(int)s->rounds, "predicted_ms", s->predicted_ms, "copy_ms", s->copy_ms, "freeze_ms", s->freeze_ms,
+		"freeze_parts", parts, "drain_ms", s->drain_ms, "bytes", (json_int_t)s->bytes, "interruptions",
+		(int)s->interruptions, "lost_ms", s->lost_ms);
+	if (s->has_result) {
+		result = result_json(s);
+		json_object_update(o, result);
+		json_decref(result);
+	}
 	if (s->has_address)
-		json_object_set_new(o, "address", address_json(&s->address));
+		json_object_set_new(o, "address", address_json(&s->address, s->has_result));
 	emit_json(r, o);
 }
 
@@ -219,11 +229,13 @@ static void draw_bar(FILE *out, double share)
 	fputc('\n', out);
 }
 
-static void address_text(FILE *out, const struct summary_address *a)
+static void address_text(FILE *out, const struct summary_address *a, bool has_result)
 {
-	fprintf(out, "  address  %8.1f ms   nobody answered for it; %llu packets held, %llu delivered, %llu forwarded",
-		a->silent_ms, (unsigned long long)a->held, (unsigned long long)a->delivered,
-		(unsigned long long)a->forwarded);
+	fprintf(out, "  address  %8.1f ms   nobody answered for it; %llu packets held", a->silent_ms,
+		(unsigned long long)a->held);
+	if (has_result)
+		fprintf(out, ", %llu delivered", (unsigned long long)a->delivered);
+	fprintf(out, ", %llu forwarded", (unsigned long long)a->forwarded);
 	if (a->late > 0)
 		fprintf(out, ", %llu late (others may have overtaken them)", (unsigned long long)a->late);
 	if (a->overflowed > 0)
@@ -254,16 +266,20 @@ void report_summary(struct report *r, const struct summary *s)
 		draw_bar(r->out, s->freeze_ms > 0 ? s->parts[i].ms / s->freeze_ms : 0);
 	}
 	if (s->has_address)
-		address_text(r->out, &s->address);
-	fprintf(r->out, "  drain    %8.1f ms   %llu faults, %llu of them waited for a page", s->drain_ms,
-		(unsigned long long)s->faults, (unsigned long long)s->urgent);
-	if (s->faults > 0)
+		address_text(r->out, &s->address, s->has_result);
+	fprintf(r->out, "  drain    %8.1f ms", s->drain_ms);
+	if (s->has_result)
+		fprintf(r->out, "   %llu faults, %llu of them waited for a page", (unsigned long long)s->faults,
+			(unsigned long long)s->urgent);
+	if (s->has_result && s->faults > 0)
 		fprintf(r->out, " (median %.0f us, p99 %.0f us)", s->fault_p50_us, s->fault_p99_us);
 	if (s->interruptions > 0)
 		fprintf(r->out, "\n  pause    %8.1f ms   the link was lost %u time%s", s->lost_ms,
 			s->interruptions, s->interruptions == 1 ? "" : "s");
-	fprintf(r->out, "\n  total    %8.1f ms   %s sent for %s of memory, %s of it zero\n",
-		s->total_ms, human_bytes(s->bytes, a), human_bytes(s->memory_bytes, b),
-		human_bytes(s->zero_bytes, c));
+	fprintf(r->out, "\n  total    %8.1f ms   %s sent", s->total_ms, human_bytes(s->bytes, a));
+	if (s->has_result)
+		fprintf(r->out, " for %s of memory, %s of it zero", human_bytes(s->memory_bytes, b),
+			human_bytes(s->zero_bytes, c));
+	fputc('\n', r->out);
 	fflush(r->out);
 }

@@ -77,6 +77,7 @@ struct summary {
 	} parts[SUMMARY_PARTS_MAX]; /* of the freeze, in order */
 	size_t n_parts;
 	uint64_t bytes; /* on the wire, from the source */
+	bool has_result; /* the target has told what follows, and what it has delivered */
 	uint64_t memory_bytes; /* that lazily restored pages hold */
 	uint64_t zero_bytes, faults, urgent, store_peak;
 	double fault_p50_us, fault_p99_us;

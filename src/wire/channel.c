@@ -2,6 +2,7 @@
 #include "wire/channel.h"
 
 #include "base/clock.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -187,6 +188,7 @@ static int send_hello(struct channel *c, uint8_t index, const uint8_t token[stat
 	};
 
 	gethostname(host, sizeof(host) - 1);
+	text_clean(host);
 	h.host = msg_string(host);
 	memcpy(h.token, token, MSG_ID_LEN);
 	return channel_send(c, MSG_HELLO, &h, deadline, e);

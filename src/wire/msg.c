@@ -2,6 +2,7 @@
 #include "wire/msg.h"
 
 #include "base/ranges.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -431,51 +432,6 @@ static bool get_number(const struct field *f, struct cursor *c, void *at)
 	return !c->failed && v <= f->limit;
 }
 
-/* The length of the UTF-8 sequence at @p (RFC 3629), 0 when it isn't one. */
-static size_t utf8_len(const uint8_t *p, size_t left)
-{
-	static const struct {
-		uint8_t first, last, len, second_min, second_max;
-	} kinds[] = {
-		{0x00, 0x7f, 1, 0, 0}, {0xc2, 0xdf, 2, 0x80, 0xbf}, {0xe0, 0xe0, 3, 0xa0, 0xbf},
-		{0xe1, 0xec, 3, 0x80, 0xbf}, {0xed, 0xed, 3, 0x80, 0x9f},
-		{0xee, 0xef, 3, 0x80, 0xbf}, {0xf0, 0xf0, 4, 0x90, 0xbf},
-		{0xf1, 0xf3, 4, 0x80, 0xbf}, {0xf4, 0xf4, 4, 0x80, 0x8f},
-	};
-
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		if (*p < kinds[i].first || *p > kinds[i].last)
-			continue;
-		if (kinds[i].len > left)
-			return 0;
-		if (kinds[i].len > 1 && (p[1] < kinds[i].second_min || p[1] > kinds[i].second_max))
-			return 0;
-		for (size_t k = 2; k < kinds[i].len; k++)
-			if (p[k] < 0x80 || p[k] > 0xbf)
-				return 0;
-		return kinds[i].len;
-	}
-	return 0;
-}
-
-/* UTF-8 without control characters: it goes to terminals, logs and JSON. */
-static bool is_text(const uint8_t *p, size_t len)
-{
-	size_t n;
-
-	for (size_t i = 0; i < len; i += n) {
-		if (p[i] < 0x20 || p[i] == 0x7f)
-			return false;
-		/* U+0080 to U+009F are control characters as well. */
-		if (p[i] == 0xc2 && i + 1 < len && p[i + 1] < 0xa0)
-			return false;
-		n = utf8_len(p + i, len - i);
-		if (n == 0)
-			return false;
-	}
-	return true;
-}
-
 static bool get_bytes(const struct field *f, struct cursor *c, struct arena *a, struct msg_bytes *at)
 {
 	size_t len = f->kind == STRING ? cursor_u16(c) : cursor_u32(c);
@@ -491,7 +447,7 @@ static bool get_bytes(const struct field *f, struct cursor *c, struct arena *a, 
 	if (f->kind == BLOB)
 		return true;
 	copy = arena_take(a, len + 1);
-	if (!copy || !is_text(p, len))
+	if (!copy || !text_is_clean(p, len))
 		return false;
 	memcpy(copy, p, len);
 	copy[len] = '\0';

@@ -82,6 +82,38 @@ teardown() {
 	moves bigtmpfs 1 100
 }
 
+@test "an init that has moved itself and others into cgroups below its own" {
+	start_calm_checker
+	# shellcheck disable=SC2016  # expands there
+	at strasbourg sh -c 'cd /sys/fs/cgroup/checker && mkdir init others && echo $1 >init/cgroup.procs &&
+		while set -- $(cat cgroup.procs) && [ $# -gt 0 ]; do
+			for pid; do echo $pid >others/cgroup.procs || :; done
+		done' x "$(container_pid strasbourg checker)" 2>/dev/null
+	pid=$(container_pid strasbourg checker)
+	save_state
+	start_migration checker --mode stop
+	wait_phase send
+	at tuebingen pkill -9 -x runc
+	end_migration
+	[ "$status" = 4 ]
+	assert_untouched strasbourg checker "$pid"
+	same_state
+	move strasbourg tuebingen checker 0 hybrid
+	checker_verifies tuebingen
+	[ "$(at tuebingen sed -n 's/^0:://p' "/proc/$(container_pid tuebingen checker)/cgroup")" = /checker/init ]
+	move tuebingen strasbourg checker 0 stop
+	checker_verifies strasbourg
+	same_state
+}
+
+@test "a process with a root of its own has files outside of that open" {
+	export BUNDLE_EDIT='.process.capabilities |= map_values(. + ["CAP_SYS_CHROOT"])'
+	lab workload start strasbourg bigtmpfs 10 /run
+	sleep 0.5
+	move strasbourg tuebingen bigtmpfs 1 hybrid
+	move tuebingen strasbourg bigtmpfs 1 stop
+}
+
 # What it advises goes unseen in the list of regions; CRIU is shown flags that were read before the freeze.
 @test "memory whose treatment changes at the moment of the freeze" {
 	lab workload start strasbourg advisor 96

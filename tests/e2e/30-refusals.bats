@@ -60,6 +60,18 @@ teardown() {
 	assert_says "has /etc/passwd open, which is outside the container" "files inside"
 }
 
+@test "a file with a name that is no text" {
+	# shellcheck disable=SC2016  # expands there
+	at strasbourg bash -c 'name=$(printf "/tmp/b\374d\033[31m") && : >"$name" &&
+		runc run -d --bundle /srv/mem outside <"$name" >/dev/null 2>&1'
+	migrate strasbourg tuebingen outside --json
+	at strasbourg runc delete --force outside
+	at strasbourg sh -c 'rm /tmp/b?d*m'
+	[ "$status" = 3 ]
+	[ "$(jq -r 'select(.event == "check" and .level == "no").reason' <<<"$output" | grep -c 'b?d?\[31m')" = 1 ]
+	[ "$(jq -r 'select(.event == "error").text' <<<"$output" | grep -c 'b?d?\[31m')" = 1 ]
+}
+
 @test "unknown host" {
 	migrate strasbourg nowhere mem
 	[ "$status" = 3 ]
@@ -164,4 +176,33 @@ teardown() {
 	at strasbourg rm /etc/godwit/godwit.conf
 	[ "$status" = 2 ]
 	assert_says "godwit.conf, line 2" "sideways"
+}
+
+# interrupted COMMAND...: at strasbourg, while it waits for something.
+interrupted() {
+	local start
+	at strasbourg "$@" >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
+	job=$!
+	sleep 2
+	start=$SECONDS
+	at strasbourg pkill -INT -x godwit -n
+	status=0
+	wait "$job" || status=$?
+	output=$(cat "$BATS_TEST_TMPDIR/out")
+	echo "status $status: $output"
+	[ "$status" = 130 ]
+	[ $((SECONDS - start)) -lt 3 ]
+	assert_says "interrupted"
+}
+
+@test "interrupted while the target reads its root file system" {
+	at tuebingen truncate -s 3G /srv/mem/rootfs/sparse
+	interrupted godwit migrate mem tuebingen
+	at tuebingen rm /srv/mem/rootfs/sparse
+}
+
+@test "a check is interrupted" {
+	at strasbourg sh -c 'mkdir /tmp/slow && printf "#!/bin/sh\nexec sleep 60\n" >/tmp/slow/criu && chmod +x /tmp/slow/criu'
+	interrupted env PATH=/tmp/slow:/usr/sbin:/usr/bin:/sbin:/bin godwit check --container mem
+	at strasbourg rm -r /tmp/slow
 }

@@ -42,6 +42,31 @@ rootfs_digest() {
 	assert_says "interrupted"
 }
 
+# A terminal's Ctrl-C is for all of its foreground group. CRIU, had it died of that, would leave a process in
+# which its parasite was at work: the workload's check sees that.
+interrupt_group() {
+	local group
+	at strasbourg setsid godwit migrate --mode stop mem tuebingen >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
+	job=$!
+	wait_phase "$1"
+	sleep "0.0$((RANDOM % 10))"
+	group=$(at strasbourg pgrep -n -x godwit)
+	at strasbourg sh -c "! ps -o pgid= -C runc,criu | grep -w $group"
+	at strasbourg kill -INT -- "-$group"
+	end_migration
+	[ "$status" = 130 ]
+	assert_says "interrupted"
+}
+
+@test "interrupted at a terminal" {
+	local phase
+	for phase in check prepare freeze freeze freeze send; do
+		interrupt_group $phase
+		assert_untouched strasbourg mem "$pid"
+		lab workload check strasbourg mem
+	done
+}
+
 @test "interrupted while sending" {
 	start_migration mem --mode stop
 	wait_phase send
@@ -95,6 +120,20 @@ rootfs_digest() {
 	end_migration
 	[ "$status" = 4 ]
 	assert_says "CRIU did not reach post-restore, and stands still"
+}
+
+@test "what somebody pauses during the copy stays paused" {
+	start_migration mem --mode pre --bandwidth 200 --throttle --max-downtime 1
+	wait_phase copy
+	at strasbourg runc pause mem
+	sleep 0.3
+	# Not even for a moment of a round.
+	at strasbourg grep -q 'frozen 1' /sys/fs/cgroup/mem/cgroup.events
+	end_migration
+	[ "$(at strasbourg runc state mem | jq -r .status)" = paused ]
+	at strasbourg runc resume mem
+	[ "$status" = 3 ]
+	assert_says "somebody else has frozen"
 }
 
 @test "a second migration of the same container is refused" {

@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/rate.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -38,6 +39,49 @@ static void err_keeps_cause_and_wraps(void **state)
 	assert_int_equal(err_set(&e, ERR_REFUSED, 0, "no"), -EIO);
 	assert_int_equal(err_exit_code(&e), 3);
 	assert_string_equal(e.remedy, "");
+}
+
+static void expect_clean(const char *from, const char *to)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "%s", from);
+	text_clean(text);
+	assert_string_equal(text, to);
+	assert_true(text_is_clean(text, strlen(text)));
+	assert_int_equal(text_is_clean(from, strlen(from)), strcmp(from, to) == 0);
+}
+
+static void texts_are_made_printable(void **state)
+{
+	(void)state;
+	expect_clean("", "");
+	expect_clean("Z\xc3\xbcrich \xe2\x82\xac \xf0\x9f\x90\xa6", "Z\xc3\xbcrich \xe2\x82\xac \xf0\x9f\x90\xa6");
+	expect_clean("two\nlines\t\r", "two lines  ");
+	expect_clean("\033[31mred\007\177", "?[31mred??");
+	expect_clean("Z\xfcrich", "Z?rich");
+	expect_clean("\xc2\x9b" "2J\xc2\xa0", "??2J\xc2\xa0");
+	/* Cut, longer than need be, half of a pair, too high. */
+	expect_clean("\xe2\x82", "??");
+	expect_clean("\xf0\x9f\x90: x", "???: x");
+	expect_clean("\xc0\xaf \xed\xa0\x80 \xf5\x80\x80\x80", "?? ??? ????");
+}
+
+static void errors_are_cut_between_characters(void **state)
+{
+	char longer[ERR_TEXT_MAX + 8];
+	struct err e = ERR_INIT;
+
+	(void)state;
+	for (size_t i = 0; i + 1 < sizeof(longer); i += 2)
+		memcpy(longer + i, "\xc3\xbc", 2);
+	longer[sizeof(longer) - 1] = '\0';
+	err_set(&e, ERR_LOCAL, EIO, "%s", longer);
+	assert_true(text_is_clean(e.text, strlen(e.text)));
+	err_wrap(&e, "%s", longer);
+	assert_true(text_is_clean(e.text, strlen(e.text)));
+	err_remedy(&e, "\033%s", longer);
+	assert_true(text_is_clean(e.remedy, strlen(e.remedy)));
 }
 
 static void buf_and_cursor_round_trip(void **state)
@@ -176,6 +220,27 @@ static void programs_do_not_see_that_more_files_are_allowed(void **state)
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
 }
 
+/* Whose session it is in. */
+static pid_t session_of(bool on_terminal)
+{
+	_cleanup_child_ struct child c = CHILD_INIT;
+	const char *argv[] = {"sleep", "60", NULL};
+	struct child_opts o = {.argv = argv, .on_terminal = on_terminal};
+	pid_t sid;
+
+	assert_int_equal(child_start(&c, &o), 0);
+	sid = getsid(c.pid);
+	assert_int_equal(getpgid(c.pid) == c.pid, !on_terminal);
+	return sid == c.pid ? 0 : sid;
+}
+
+static void a_ctrl_c_reaches_children_on_the_terminal_only(void **state)
+{
+	(void)state;
+	assert_int_equal(session_of(false), 0);
+	assert_int_equal(session_of(true), getsid(0));
+}
+
 static void files_are_replaced_and_trees_removed(void **state)
 {
 	char dir[] = "/tmp/godwit-test-XXXXXX", path[64], deep[64];
@@ -228,6 +293,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(no_bytes_are_no_failure),
 		cmocka_unit_test(err_keeps_cause_and_wraps),
+		cmocka_unit_test(texts_are_made_printable),
+		cmocka_unit_test(errors_are_cut_between_characters),
 		cmocka_unit_test(buf_and_cursor_round_trip),
 		cmocka_unit_test(buf_refuses_more_than_its_maximum),
 		cmocka_unit_test(cursor_errors_stick),
@@ -236,6 +303,7 @@ int main(void)
 		cmocka_unit_test(children_are_run_and_bounded),
 		cmocka_unit_test(children_get_named_descriptors_only),
 		cmocka_unit_test(programs_do_not_see_that_more_files_are_allowed),
+		cmocka_unit_test(a_ctrl_c_reaches_children_on_the_terminal_only),
 		cmocka_unit_test(files_are_replaced_and_trees_removed),
 		cmocka_unit_test(a_rate_spreads_what_is_counted),
 	};

@@ -6,6 +6,7 @@
 #include "base/fd.h"
 #include "mem/tracker_backend.h"
 #include "migrate/copier.h"
+#include "migrate/throttle.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -366,6 +367,30 @@ static void it_goes_on_also_when_the_look_fails(void **state)
 	tear_down(&s);
 }
 
+static void what_somebody_else_has_frozen_stays_so(void **state)
+{
+	_cleanup_free_ char *text = NULL;
+	struct scene s;
+	struct throttle *throttle;
+	struct err e = ERR_INIT;
+	uint64_t bytes;
+
+	(void)state;
+	set_up(&s, &stopping);
+	copy(&s, "0");
+	scratch_file(s.cgroup, "cgroup.freeze", "1\n", 2);
+	fake.was_frozen = false;
+	assert_int_equal(copier_look(&s.copier, &bytes, &e), -EBUSY);
+	assert_int_equal(e.class, ERR_REFUSED);
+	assert_false(fake.was_frozen);
+	assert_int_equal(throttle_new(s.cgroup, 10, &throttle, &e), 0);
+	usleep(50000);
+	throttle_free(throttle);
+	text = freeze_file();
+	assert_int_equal(text[0], '1');
+	tear_down(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -377,6 +402,7 @@ int main(void)
 		cmocka_unit_test(what_can_not_be_read_frozen_is_an_error_if_it_is_lazy),
 		cmocka_unit_test(it_is_stopped_for_those_that_need_it_alone),
 		cmocka_unit_test(it_goes_on_also_when_the_look_fails),
+		cmocka_unit_test(what_somebody_else_has_frozen_stays_so),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

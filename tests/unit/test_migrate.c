@@ -10,6 +10,7 @@
 #include "wire/lane.h"
 #include "migrate/stage.h"
 #include "migrate/wait.h"
+#include "report/report.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -728,9 +729,44 @@ static void a_manifest_reads_back(void **state)
 	scratch_remove(dir);
 }
 
+/* --- the report ------------------------------------------------------------------------------- */
+
+static char *summary_of(bool has_result, bool json)
+{
+	struct summary s = {.container = "c", .from = "a", .to = "b", .mode = "hybrid", .ok = true,
+		.has_result = has_result, .has_address = true};
+	struct report r;
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	report_init(&r, f, json);
+	if (!json)
+		r.format = REPORT_PLAIN;
+	report_summary(&r, &s);
+	fclose(f);
+	return text;
+}
+
+static void a_report_leaves_out_what_nobody_has_told(void **state)
+{
+	static const char *const told[] = {"faults", "memory", "delivered"};
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		_cleanup_free_ char *text = summary_of(i % 2, i / 2);
+
+		for (size_t k = 0; k < sizeof(told) / sizeof(told[0]); k++)
+			assert_int_equal(strstr(text, told[k]) != NULL, i % 2);
+		assert_non_null(strstr(text, "drain"));
+		assert_non_null(strstr(text, "forwarded"));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_report_leaves_out_what_nobody_has_told),
 		cmocka_unit_test(stages_are_undone_in_the_opposite_order),
 		cmocka_unit_test(others_are_dealt_with_while_waiting),
 		cmocka_unit_test(images_arrive_whole),
