@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/rseq.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -31,6 +32,8 @@
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1 /* linux/userfaultfd.h, since 5.11 */
 #endif
+
+#define GET_RSEQ_CONFIGURATION 0x420f /* of ptrace(2), since Linux 5.13 */
 
 #define INJECT_MS 2000
 
@@ -269,6 +272,36 @@ int inject_fetch(pid_t pid, int fd)
 	return r;
 }
 
+static bool read_memory(pid_t pid, uint64_t at, void *ret, size_t n)
+{
+	struct iovec local = {ret, n}, remote = {(void *)(uintptr_t)at, n};
+
+	return process_vm_readv(pid, &local, 1, &remote, 1, 0) == (ssize_t)n;
+}
+
+/*
+ * A thread that is interrupted in a restartable sequence (rseq(2)) has to go on at its abort handler: it has
+ * lost its processor. The kernel, which would see to that, looks where it is when it returns to user mode, and
+ * that will be at our system call. Before Linux 5.13 nobody can ask where a thread's sequences are noted.
+ */
+static void abort_sequence(struct tracee *t)
+{
+	struct {
+		uint64_t area;
+		uint32_t size, signature, flags, pad;
+	} conf;
+	struct rseq_cs s;
+	uint64_t at;
+
+	if (ptrace(GET_RSEQ_CONFIGURATION, t->pid, (void *)sizeof(conf), &conf) != (long)sizeof(conf) || !conf.area)
+		return;
+	if (!read_memory(t->pid, conf.area + offsetof(struct rseq, rseq_cs), &at, sizeof(at)) || !at ||
+		!read_memory(t->pid, at, &s, sizeof(s)))
+		return;
+	if (t->saved.rip - s.start_ip < s.post_commit_offset)
+		t->saved.rip = s.abort_ip;
+}
+
 /* Once the descriptor is made there is no way back but through closing it, however long that takes. */
 static int make_descriptor(struct tracee *t, uint64_t deadline)
 {
@@ -306,6 +339,7 @@ static int borrow(struct tracee *t, uint64_t deadline)
 	/* 32-bit code would take the call's number for another one. */
 	if (t->saved.cs != 0x33)
 		return -ENOSYS;
+	abort_sequence(t);
 	/* Signals wait, as they are, until we are gone. */
 	if (ptrace(PTRACE_SETSIGMASK, t->pid, sizeof(all), &all) < 0)
 		return -errno;

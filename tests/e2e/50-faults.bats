@@ -47,6 +47,7 @@ rootfs_digest() {
 interrupt_group() {
 	local group
 	at strasbourg setsid godwit migrate --mode stop mem tuebingen >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
+	# shellcheck disable=SC2034  # for end_migration
 	job=$!
 	wait_phase "$1"
 	sleep "0.0$((RANDOM % 10))"

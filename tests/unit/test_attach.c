@@ -14,6 +14,12 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#if defined(__x86_64__) && __has_include(<sys/rseq.h>)
+#include <sys/rseq.h>
+#define HAS_RSEQ (__rseq_size > 0)
+#else
+#define HAS_RSEQ false
+#endif
 
 #define PAGES 64
 #define REGION PAGES_TO_BYTES(PAGES)
@@ -29,6 +35,7 @@ enum order {
 	SIGNALS_SEEN,
 	SIGNALS_KEPT,
 	EXEC_ON,
+	SPIN,
 };
 
 struct child {
@@ -45,6 +52,7 @@ struct command {
 static struct child *me;
 static uint8_t *region;
 static atomic_uint signals_seen, forks_bad;
+static atomic_uint *spin_no_more; /* shared */
 
 static uint64_t serve(uint64_t answer);
 
@@ -139,6 +147,46 @@ static uint64_t resize(uint8_t *p)
 	return failed;
 }
 
+#ifdef RSEQ_SIG
+/* In one restartable sequence until told otherwise: is it one all the time? Whoever is interrupted in it begins anew;
+ * the kernel clears the note of a sequence when its thread is elsewhere. */
+static uint64_t spin(void)
+{
+	volatile uint64_t *note = (uint64_t *)((char *)__builtin_thread_pointer() + __rseq_offset + 8);
+	uint64_t whole;
+
+	__asm__ volatile(".pushsection .data.rseq_cs, \"aw\"\n"
+			 ".balign 32\n"
+			 "3: .long 0, 0\n"
+			 ".quad 1f, 2f - 1f, 4f\n"
+			 ".popsection\n"
+			 "0: xorl %k[whole], %k[whole]\n"
+			 "leaq 3b(%%rip), %%rax\n"
+			 "movq %%rax, (%[note])\n"
+			 "1: cmpq $0, (%[note])\n"
+			 "je 2f\n"
+			 "cmpl $0, (%[end])\n"
+			 "je 1b\n"
+			 "movl $1, %k[whole]\n"
+			 "2:\n"
+			 ".pushsection .text.rseq_abort, \"ax\"\n"
+			 ".byte 0x0f, 0xb9, 0x3d\n"
+			 ".long %c[sig]\n"
+			 "4: jmp 0b\n"
+			 ".popsection\n"
+			 : [whole] "=&r"(whole)
+			 : [note] "r"(note), [end] "r"(spin_no_more), [sig] "i"(RSEQ_SIG)
+			 : "rax", "cc", "memory");
+	*note = 0;
+	return whole;
+}
+#else
+static uint64_t spin(void)
+{
+	return 0;
+}
+#endif
+
 /* Returns what the parent wants to know: an address, a pid, a number. */
 static uint64_t obey(const struct command *c)
 {
@@ -167,6 +215,8 @@ static uint64_t obey(const struct command *c)
 		return signals_seen;
 	case SIGNALS_KEPT:
 		return signals_are_as_they_were();
+	case SPIN:
+		return spin();
 	case EXEC_ON:
 		/* One program after the other, for a while, at the same pid. */
 		execlp("sh", "sh", "-c", "[ $1 = 0 ] || exec sh -c \"$0\" \"$0\" $(($1 - 1))",
@@ -411,6 +461,24 @@ static void a_region_can_grow_at_any_time(void **state)
 	tear_down(&s);
 }
 
+static void a_restartable_sequence_is_none_in_part(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	if (!HAS_RSEQ)
+		skip();
+	spin_no_more = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	set_up(&s);
+	order(&s.child, SPIN, 0);
+	for (int i = 0; i < ATTACHMENTS; i++)
+		attach_again(&s);
+	*spin_no_more = 1;
+	assert_int_equal(take_answer(&s.child), 1);
+	tear_down(&s);
+	munmap(spin_no_more, PAGE_BYTES);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -420,6 +488,7 @@ int main(void)
 		cmocka_unit_test(no_child_of_another_thread_inherits_the_descriptor),
 		cmocka_unit_test(exec_at_any_time_does_no_harm),
 		cmocka_unit_test(a_region_can_grow_at_any_time),
+		cmocka_unit_test(a_restartable_sequence_is_none_in_part),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
