@@ -33,8 +33,8 @@ static void read_boot(char ret[static BOOT_LEN + 1])
 static int write_entry(const struct journal *j)
 {
 	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:I}", "id",
-		j->id, "boot", j->boot, "container", j->container, "peer", j->peer, "address", j->address, "netns", j->netns,
-		"network", j->network, "cgroup", j->cgroup, "key", j->key, "token", j->token, "role",
+		j->id, "boot", j->boot, "container", j->container, "peer", j->peer, "address", j->address, "netns",
+		j->netns, "network", j->network, "cgroup", j->cgroup, "key", j->key, "token", j->token, "role",
 		j->source ? "source" : "target", "step", j->step, "pid", (int)j->pid, "started",
 		(json_int_t)process_started(j->pid));
 	char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;

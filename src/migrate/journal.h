@@ -39,9 +39,9 @@ struct journal_subject {
 
 /*
  * A source's steps: "prepared", "frozen", "committed", "drained" (nothing of it is needed any more). A
- * target's: "prepared", "owner", "drained" (it needs nothing any more). A checkpoint is a source whose peer is its
- * directory, and its steps are "prepared" and "kept" (that is whole, and the container to be ended). Each is on disk when the function
- * returns. What follows from each: migrate/recover.h.
+ * target's: "prepared", "owner", "drained" (it needs nothing any more). A checkpoint is a source whose peer is
+ * its directory, with the steps "prepared" and "kept" (that is whole, and the container to be ended). Each is
+ * on disk when the function returns. What follows from each: migrate/recover.h.
  */
 int journal_begin(struct journal *j, const uint8_t id[static 16], bool source,
 	const struct journal_subject *what, struct err *e);

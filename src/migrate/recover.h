@@ -11,7 +11,7 @@
 enum recovery {
 	RECOVERY_HERE,	  /* the container belongs to this host and runs on */
 	RECOVERY_CLEARED, /* it belongs to the other host; nothing of it is left here */
-	RECOVERY_OTHER,	  /* the same, and what runs here under its name now is not of godwit's making: left alone */
+	RECOVERY_OTHER,	  /* the same; what runs here under its name is not of godwit's making: left alone */
 	RECOVERY_GONE,	  /* it belonged to this host, and ended when that was rebooted */
 	RECOVERY_RUNS,	  /* it runs here, and the source has not said good-bye: nothing was changed */
 	RECOVERY_BUSY,	  /* a process is at it, or was first */
