@@ -136,9 +136,7 @@ static void check_uffd(struct verdicts *ret)
 
 static void check_cgroup(struct verdicts *ret)
 {
-	char path[PATH_MAX];
-
-	if (cgroup_of(getpid(), path, sizeof(path)) < 0)
+	if (!cgroup_is_mounted())
 		verdict_add(ret, "cgroup", CHECK_NO, "boot with systemd.unified_cgroup_hierarchy=1",
 			"cgroup version 2, by which containers are frozen, is not mounted here");
 }

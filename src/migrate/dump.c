@@ -3,7 +3,6 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "base/fd.h"
 #include "criu/tmpfs.h"
 #include "criu/images.h"
 #include "criu/workplace.h"

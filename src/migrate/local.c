@@ -16,6 +16,7 @@
 #include "migrate/stage.h"
 #include "migrate/verdicts.h"
 #include "net/floating.h"
+#include "net/home.h"
 #include "sync/digest.h"
 
 #include <errno.h>
@@ -45,6 +46,7 @@ struct checkpoint {
 	struct host_facts host;
 	struct container_facts facts;
 	struct floating floating;
+	struct home home;
 	struct signals signals;
 	struct waiter waiter;
 	struct journal journal;
@@ -88,7 +90,11 @@ static int checkpoint_check(void *ctx, struct err *e)
 		r = verdicts_report(l, NULL, c->report, e);
 	}
 	free(l);
-	return r < 0 ? r : floating_init(&c->floating, c->facts.config.address, e);
+	if (r == 0)
+		r = floating_init(&c->floating, c->facts.config.address, e);
+	if (r == 0)
+		r = home_init(&c->home, c->facts.config.netns, c->facts.config.network, e);
+	return r < 0 ? r : home_open(&c->home, e);
 }
 
 static int fill_manifest(struct checkpoint *c, struct err *e)
@@ -144,6 +150,7 @@ static int checkpoint_prepare(void *ctx, struct err *e)
 	if (r == 0)
 		r = journal_begin(&c->journal, id, true, &(struct journal_subject){
 			.container = c->facts.c.id, .peer = place(c), .address = c->facts.config.address,
+			.netns = c->facts.config.netns, .network = c->facts.config.network,
 			.cgroup = c->facts.c.cgroup}, e);
 	if (r == 0)
 		r = guard_start(&c->guard, &c->journal, NULL, -1, e);
@@ -221,6 +228,8 @@ static int checkpoint_finish(void *ctx, struct err *e)
 	if (r == 0)
 		r = dump_finish(&c->dump, e);
 	if (r == 0 && c->kept)
+		r = home_remove(&c->home, e);
+	if (r == 0 && c->kept)
 		r = floating_stand_by(&c->floating, e);
 	if (r == 0)
 		journal_end(&c->journal);
@@ -237,6 +246,7 @@ static void checkpoint_done(struct checkpoint *c)
 	dump_done(&c->dump);
 	container_facts_done(&c->facts);
 	floating_done(&c->floating);
+	home_done(&c->home);
 	signals_done(&c->signals);
 	guard_done(&c->guard);
 	if (c->manifest)
@@ -264,6 +274,7 @@ int checkpoint_run(const struct checkpoint_options *o, struct report *report, st
 	c->dump = DUMP_INIT;
 	c->guard = GUARD_INIT;
 	c->floating = FLOATING_INIT;
+	c->home = HOME_INIT;
 	c->started = clock_now();
 	c->manifest = calloc(1, sizeof(*c->manifest));
 	r = c->manifest ? signals_watch(&c->signals, &c->waiter, e)
@@ -288,6 +299,7 @@ struct local_restore {
 	struct manifest *manifest; /* owned */
 	struct oci_config config;
 	struct floating floating;
+	struct home home;
 	struct signals signals;
 	struct waiter waiter;
 	struct restore restore;
@@ -345,7 +357,9 @@ static int restore_check(void *ctx, struct err *e)
 	free(list);
 	if (r == 0)
 		r = oci_config_parse(m->config_text, m->config_len, m->bundle, &l->config, e);
-	return r < 0 ? r : floating_init(&l->floating, l->config.address, e);
+	if (r == 0)
+		r = floating_init(&l->floating, l->config.address, e);
+	return r < 0 ? r : home_init(&l->home, l->config.netns, l->config.network, e);
 }
 
 static int restore_images(void *ctx, struct err *e)
@@ -362,7 +376,9 @@ static int restore_images(void *ctx, struct err *e)
 	int r;
 
 	report_phase(l->report, "restore", "from the images to a container");
-	r = workplace_enter(e);
+	r = home_make(&l->home, e);
+	if (r == 0)
+		r = workplace_enter(e);
 	if (r == 0)
 		r = restore_prepare(&l->restore, NULL, l->config.criu_config, e);
 	if (r == 0)
@@ -372,9 +388,13 @@ static int restore_images(void *ctx, struct err *e)
 	if (r == 0)
 		r = floating_take(&l->floating, e);
 	if (r == 0)
+		r = home_furnish(&l->home, e);
+	if (r == 0)
 		r = restore_start(&l->restore, &o, NULL, &l->waiter, e);
 	if (r == 0)
 		r = restore_to_gate(&l->restore, &l->waiter, e);
+	if (r == 0)
+		r = home_join(&l->home, e);
 	return r < 0 ? r : restore_open_gate(&l->restore, &l->waiter, e);
 }
 
@@ -384,6 +404,14 @@ static void unrestore(void *ctx)
 
 	restore_revoke(&l->restore);
 	floating_revoke(&l->floating);
+	if (l->home.made)
+		home_remove(&l->home, NULL);
+}
+
+/* What has none of both has nobody to tell. */
+static bool has_address(const struct local_restore *l)
+{
+	return l->floating.is_set || l->home.is_set;
 }
 
 static int restore_announce(void *ctx, struct err *e)
@@ -391,8 +419,9 @@ static int restore_announce(void *ctx, struct err *e)
 	struct local_restore *l = ctx;
 	int r = restore_finish(&l->restore, &l->waiter, e);
 
-	for (int i = 0; i < ANNOUNCEMENTS && r == 0 && l->floating.is_set; i++) {
+	for (int i = 0; i < ANNOUNCEMENTS && r == 0 && has_address(l); i++) {
 		floating_announce(&l->floating);
+		home_announce(&l->home);
 		r = waiter_wait(&l->waiter, -1, deadline_in_ms(ANNOUNCE_MS << i), e);
 		r = r == -ETIMEDOUT ? 0 : r;
 	}
@@ -416,6 +445,7 @@ int restore_run(const char *dir, struct report *report, struct err *e)
 	l->report = report;
 	l->restore = RESTORE_INIT;
 	l->floating = FLOATING_INIT;
+	l->home = HOME_INIT;
 	l->manifest = calloc(1, sizeof(*l->manifest));
 	if (!l->manifest)
 		r = err_sys(e, ENOMEM, "restore");
@@ -432,6 +462,7 @@ int restore_run(const char *dir, struct report *report, struct err *e)
 	restore_done(&l->restore);
 	oci_config_done(&l->config);
 	floating_done(&l->floating);
+	home_done(&l->home);
 	signals_done(&l->signals);
 	if (l->manifest)
 		manifest_done(l->manifest);

@@ -39,6 +39,13 @@ static int find_mount(char *ret, size_t size)
 	return r;
 }
 
+bool cgroup_is_mounted(void)
+{
+	char path[PATH_MAX];
+
+	return find_mount(path, sizeof(path)) == 0;
+}
+
 /* The path of a process below the hierarchy's mount, of cgroup version 2: "0::PATH" (cgroups(7)). */
 static int read_path(pid_t pid, char *ret, size_t size)
 {

@@ -10,6 +10,9 @@
 
 /* The cgroup (version 2) of a container, as a directory: its processes, frozen or not. */
 
+/* Is the hierarchy mounted anywhere here? */
+bool cgroup_is_mounted(void);
+
 /* The directory of @pid's cgroup, wherever the hierarchy is mounted here. 0 or -errno; on
  * failure @ret is "". */
 int cgroup_of(pid_t pid, char *ret, size_t size);

@@ -100,6 +100,7 @@ entry_of_kept() {
 		x $KEPT "$(printf %032d 1)"
 }
 
+# bats test_tags=long
 @test "a container that is whole in a directory is ended by recover, but not one that runs again" {
 	start_calm_checker
 	at strasbourg godwit checkpoint checker --to $KEPT --leave-running
@@ -120,6 +121,7 @@ entry_of_kept() {
 	checker_verifies strasbourg
 }
 
+# bats test_tags=long
 @test "runc is killed before the directory is whole: the container runs on" {
 	start_floating
 	pid=$(container_pid strasbourg checker)

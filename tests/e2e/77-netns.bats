@@ -160,6 +160,19 @@ killed() {
 	killed tuebingen
 }
 
+@test "what is kept in a directory leaves no network, and brings it back" {
+	own_start veth strasbourg echo-own
+	at strasbourg godwit checkpoint echo-own --to /run/kept
+	diff "$BATS_TEST_TMPDIR/bare.strasbourg" <(links strasbourg)
+	at strasbourg godwit restore /run/kept
+	at strasbourg rm -rf /run/kept
+	diff "$BATS_TEST_TMPDIR/network" <(network_of strasbourg)
+	start udp peer udp $V4 7000 1000
+	sleep 1.5
+	nothing_lost "$(stop udp)"
+	same_state
+}
+
 # refused TEXT: the migration of echo-own is, for that reason, and names what to do.
 refused() {
 	migrate strasbourg tuebingen echo-own
