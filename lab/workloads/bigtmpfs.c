@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bigtmpfs [MB [DIRECTORY]]: keeps a file in a tmpfs, with a lock, and verifies both for ever. /run/status: "ok N".
- * With DIRECTORY, which it takes for its root (chroot(2)), there is a child that has open what is outside of that.
+ * bigtmpfs [MB [DIRECTORY]]: keeps a file in a tmpfs, with a lock, and verifies both for ever. /run/status:
+ * "ok N". With DIRECTORY there is a child whose root that is (chroot(2)), and which has files outside of it open.
  */
 #include "status.h"
 

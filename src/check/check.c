@@ -224,8 +224,8 @@ static bool is_of_dead(pid_t pid, const struct stat *st)
 	return stat_inside(pid, "/proc", &proc) == 0 && proc.st_dev == st->st_dev;
 }
 
-/* A path of a descriptor, seen from the root of process @pid: does it exist there? Of a process that ends nothing
- * does. */
+/* A path of a descriptor, seen from the root of process @pid: does it exist there? Of a process that ends
+ * nothing does. */
 static bool is_inside(pid_t pid, const char *target, const struct stat *st)
 {
 	struct stat there;

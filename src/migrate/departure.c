@@ -271,9 +271,9 @@ void departure_leave(struct departure *d, const bool *took_over, struct report *
 		report_note(report, e.text);
 	} else if (!took_over || !*took_over) {
 		vrrp_track_path(&d->floating.address.vrrp, track);
-		snprintf(text, sizeof(text), "keepalived %s become MASTER there: so that it does not here, %s keeps "
-			"it in FAULT; write 0 to it when that is %s", took_over ? "has not" : "may not have", track,
-			took_over ? "mended" : "seen to");
+		snprintf(text, sizeof(text), "keepalived %s become MASTER there: so that it does not "
+			"here, %s keeps it in FAULT; write 0 to it when that is %s",
+			took_over ? "has not" : "may not have", track, took_over ? "mended" : "seen to");
 		report_note(report, text);
 	}
 }

@@ -115,7 +115,8 @@ static int open_ssh(struct link *l, const uint8_t preamble[static PREAMBLE_LEN],
 {
 	const struct porter_call call = {.kind = kind, .name = l->ssh_host};
 	const char *argv[] = {"sh", "-c",
-		"trap '' INT HUP; exec ssh -T -o BatchMode=yes -o ServerAliveInterval=5 -- \"$0\" godwit serve <&3 >&3",
+		"trap '' INT HUP\n"
+		"exec ssh -T -o BatchMode=yes -o ServerAliveInterval=5 -- \"$0\" godwit serve <&3 >&3",
 		l->ssh_host, NULL};
 	int sv[2], r;
 

@@ -109,8 +109,8 @@ static int parse_state(const char *text, struct container *ret, struct err *e)
 	return r;
 }
 
-/* The cgroup that runc has made (cgroup_paths in its state.json; "" is version 2's), if that of its first process is
- * below: an init moves itself and others into cgroups of its own. */
+/* The cgroup that runc has made (cgroup_paths in its state.json; "" is version 2's), if that of its first process
+ * is below: an init moves itself and others into cgroups of its own. */
 static void widen_cgroup(struct container *c)
 {
 	char path[sizeof(RUNC_ROOT) + CONTAINER_ID_MAX + 16];

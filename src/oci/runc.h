@@ -17,7 +17,7 @@ struct container {
 	char status[16]; /* "running", "stopped", "paused", "created" */
 	pid_t pid;	 /* of its init, 0 when stopped */
 	char bundle[4096];
-	char cgroup[4096]; /* its directory in the cgroup2 hierarchy, which all of it is in or below; "" when not to be found */
+	char cgroup[4096]; /* its directory in the cgroup2 hierarchy, of all of it; "" when not to be found */
 };
 
 /* A name that runc accepts and that is safe as a file name. */

@@ -202,7 +202,8 @@ interrupted() {
 }
 
 @test "a check is interrupted" {
-	at strasbourg sh -c 'mkdir /tmp/slow && printf "#!/bin/sh\nexec sleep 60\n" >/tmp/slow/criu && chmod +x /tmp/slow/criu'
+	at strasbourg sh -c 'mkdir /tmp/slow && cd /tmp/slow &&
+		printf "#!/bin/sh\nexec sleep 60\n" >criu && chmod +x criu'
 	interrupted env PATH=/tmp/slow:/usr/sbin:/usr/bin:/sbin:/bin godwit check --container mem
 	at strasbourg rm -r /tmp/slow
 }

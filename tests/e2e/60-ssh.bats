@@ -58,3 +58,24 @@ teardown_file() {
 	wait_until no_handlers tuebingen
 	wait_until no_handlers strasbourg
 }
+
+# It reaches all of the foreground group.
+@test "a Ctrl-C after the commit changes nothing" {
+	local group
+	at strasbourg setsid godwit migrate --mode post --bandwidth 200 mem ssh://tuebingen \
+		>"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
+	# shellcheck disable=SC2034  # for end_migration
+	job=$!
+	wait_phase_long drain
+	group=$(at strasbourg pgrep -n -x godwit)
+	at strasbourg kill -INT -- "-$group"
+	end_migration
+	[ "$status" = 0 ]
+	[[ $output != *"link lost"* ]]
+	sleep 1
+	lab workload check tuebingen mem
+	migrate tuebingen strasbourg mem
+	[ "$status" = 0 ]
+	wait_until no_handlers tuebingen
+	wait_until no_handlers strasbourg
+}

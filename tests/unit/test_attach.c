@@ -148,8 +148,8 @@ static uint64_t resize(uint8_t *p)
 }
 
 #ifdef RSEQ_SIG
-/* In one restartable sequence until told otherwise: is it one all the time? Whoever is interrupted in it begins anew;
- * the kernel clears the note of a sequence when its thread is elsewhere. */
+/* In one restartable sequence until told otherwise: is it one all the time? Whoever is interrupted in it begins
+ * anew; the kernel clears the note of a sequence when its thread is elsewhere. */
 static uint64_t spin(void)
 {
 	volatile uint64_t *note = (uint64_t *)((char *)__builtin_thread_pointer() + __rseq_offset + 8);
