@@ -20,7 +20,7 @@ static const struct verb {
 	{"recover", cli_recover, "settle what a migration that died has left"},
 	{"status", cli_status, "migrations under way or in doubt"},
 	{"id", cli_id, "this host's key, as other hosts add it"},
-	{"peer", cli_peer, "hosts that this one trusts: add, remove, list"},
+	{"peer", cli_peer, "hosts that this one trusts: add, remove, allow, deny, list"},
 };
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
