@@ -14,6 +14,10 @@
 #include <unistd.h>
 
 #define SSH_PREFIX "ssh://"
+/* A Ctrl-C doesn't end it: it is for us to say what becomes of the migration, and beyond the commit it goes on. */
+static const char ssh_command[] =
+	"trap '' INT HUP; "
+	"exec ssh -T -o BatchMode=yes -o ServerAliveInterval=5 -- \"$0\" godwit serve <&3 >&3";
 
 int link_init(struct link *l, const char *target, const struct identity *self,
 	const struct peers *peers, struct err *e)
@@ -108,16 +112,12 @@ static int open_tls(struct link *l, const uint8_t preamble[static PREAMBLE_LEN],
 	return porter_call_tls(fd, l->self, trust_peer, (void *)l->peer, &call, deadline, ret, e);
 }
 
-/* ssh's standard input and output are one end of a socket pair. A Ctrl-C doesn't end it: it is for us to say
- * what becomes of the migration, and beyond the commit it goes on. */
+/* ssh's standard input and output are one end of a socket pair. */
 static int open_ssh(struct link *l, const uint8_t preamble[static PREAMBLE_LEN], enum msg_channel kind,
 	struct transport **ret, uint64_t deadline, struct err *e)
 {
 	const struct porter_call call = {.kind = kind, .name = l->ssh_host};
-	const char *argv[] = {"sh", "-c",
-		"trap '' INT HUP\n"
-		"exec ssh -T -o BatchMode=yes -o ServerAliveInterval=5 -- \"$0\" godwit serve <&3 >&3",
-		l->ssh_host, NULL};
+	const char *argv[] = {"sh", "-c", ssh_command, l->ssh_host, NULL};
 	int sv[2], r;
 
 	if (l->n_ssh == LINK_SSH_MAX)
