@@ -179,9 +179,10 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	return remove(path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+/* FTW_MOUNT would leave files on an overlay alone: they may have another st_dev than their directory. */
 int dir_remove(const char *path)
 {
-	int r = nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	int r = nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 
 	if (r == -1)
 		return errno == ENOENT ? 0 : -errno;

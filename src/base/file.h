@@ -29,8 +29,8 @@ int file_write_program(const char *path, const void *start, const void *end);
 /* mkdir -p; existing directories are fine and keep their mode. */
 int dir_make(const char *path, mode_t mode);
 
-/* Removes a tree without leaving the file system and without following symbolic links;
- * a missing one is fine. */
+/* Removes a tree that is the caller's, with what may be mounted there, without following symbolic links; a missing
+ * one is fine. */
 int dir_remove(const char *path);
 
 static inline void cleanup_free(void *p)
