@@ -26,7 +26,7 @@ static int take_address_back(const struct journal_entry *j, struct err *e)
 	if (!j->address[0])
 		return 0;
 	r = address_parse(j->address, &a, e);
-	/* VRRP's has not left. */
+	/* VRRP's has not left, or not by us. */
 	if (r < 0 || address_is_vrrp(&a))
 		return r;
 	r = address_add(&a);
@@ -132,6 +132,18 @@ static int give_address_away(const struct journal_entry *j, struct err *e)
 	return r;
 }
 
+/* The container is here after all. */
+static int take_vrrp_back(const struct journal_entry *j, struct err *e)
+{
+	struct floating f;
+	int r = floating_of(j, &f, e);
+
+	if (r == 0)
+		r = floating_prefer(&f, e);
+	floating_done(&f);
+	return r;
+}
+
 /* The other host has it, so that the VRRP instance here may take part again. */
 static int stand_by(const struct journal_entry *j, struct err *e)
 {
@@ -182,7 +194,10 @@ static int recover_committed(const struct journal_entry *j, struct journal *clai
 		*ret = RECOVERY_GONE;
 		return stand_by(j, e);
 	}
-	return state == STATE_UNKNOWN ? recover_source(j, e) : delete_source(j, e);
+	if (state != STATE_UNKNOWN)
+		return delete_source(j, e);
+	r = recover_source(j, e);
+	return r < 0 ? r : take_vrrp_back(j, e);
 }
 
 /* The target waits for a good-bye, and would for long. A failure to say it changes nothing here. */

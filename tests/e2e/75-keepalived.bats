@@ -118,6 +118,23 @@ killed() {
 	killed tuebingen
 }
 
+# Its process and its guard have died right after the hand-over, of which the target knows nothing.
+@test "what turns out not to have been handed over has its address here again" {
+	lab workload start --vrrp strasbourg echo
+	# shellcheck disable=SC2016  # expands there
+	at strasbourg sh -c 'echo 1 >/sys/fs/cgroup/echo/cgroup.freeze && mkdir -p /var/lib/godwit/journal &&
+		jq -n --arg id "$1" --arg address "$2" --arg key "$(sed -n "s/^fingerprint = //p" /etc/godwit/peers)" \
+			"{id: \$id, container: \"echo\", peer: \"tuebingen\", address: \$address, key: \$key,
+			cgroup: \"/sys/fs/cgroup/echo\", role: \"source\", step: \"committed\", pid: 1, started: 1}" \
+			>"/var/lib/godwit/journal/$1.source"' x "$(printf %032d 1)" "$V4/24 dev br0 vrrp xonotic"
+	run at strasbourg timeout 60 godwit recover
+	echo "$output"
+	[ "$status" = 0 ]
+	assert_says "echo runs here again"
+	site=strasbourg
+	wait_until vrrp_follows
+}
+
 # Nobody hears of tuebingen any more, in the middle of whatever it does, and nothing runs there.
 host_dies() {
 	died=$(date +%s.%N)
