@@ -39,14 +39,17 @@ install_packages() {
 		"${missing[@]}" >/dev/null || die "could not install: ${missing[*]}"
 }
 
-# build DIRECTORY MESON-OPTIONS...: configured once, then brought up to date.
+# build DIRECTORY MESON-OPTIONS... [-- TARGETS...]: configured once, then brought up to date.
 build() {
-	local dir=$1 log
+	local dir=$1 log options=()
 	shift
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do
+		options+=("$1") && shift
+	done
 	log=$dir.log
 	mkdir -p "$(dirname "$dir")"
-	{ [ -e "$dir/build.ninja" ] || meson setup "$@" "$dir" "$REPO"; } >"$log" 2>&1 &&
-		ninja -C "$dir" >>"$log" 2>&1 || {
+	{ [ -e "$dir/build.ninja" ] || meson setup "${options[@]}" "$dir" "$REPO"; } >"$log" 2>&1 &&
+		ninja -C "$dir" "${@:2}" >>"$log" 2>&1 || {
 		tail -n 20 "$log" >&2
 		die "the build failed; the whole log is $log"
 	}
