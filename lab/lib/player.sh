@@ -74,6 +74,11 @@ server_statistics() {
 		timeout 1 dd bs=65536 count=1 status=none <&3 | grep -a '^droppedDatagrams'"
 }
 
+# Of itself, and not of the network or the server: by a signal.
+player_crashed() {
+	in_player sh -c '[ "$(cat /run/player.status)" -ge 128 ]' 2>/dev/null
+}
+
 player_stop() {
 	in_player sh -c 'kill $(cat /run/mover.pid /run/player.pid) 2>/dev/null; pkill Xvfb' || :
 }

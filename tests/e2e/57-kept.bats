@@ -4,7 +4,7 @@
 load helpers
 bats_require_minimum_version 1.5.0
 
-KEPT=/run/kept
+KEPT=/var/tmp/kept
 
 start_floating() {
 	lab workload start --floating strasbourg checker 2 24 "${GODWIT_CHECKER_SEED:-1}" 0 4
