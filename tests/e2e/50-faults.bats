@@ -124,7 +124,7 @@ interrupt_group() {
 }
 
 @test "what somebody pauses during the copy stays paused" {
-	start_migration mem --mode pre --bandwidth 200 --throttle --max-downtime 1
+	start_migration mem --mode pre --bandwidth 800 --max-downtime 1000
 	wait_phase copy
 	at strasbourg runc pause mem
 	sleep 0.3
