@@ -97,7 +97,8 @@ int view_copy(const struct view *v, struct view *ret)
 
 	if (r < 0)
 		return r;
-	memcpy(ret->extents, v->extents, v->n_extents * sizeof(v->extents[0]));
+	if (v->n_extents > 0)
+		memcpy(ret->extents, v->extents, v->n_extents * sizeof(v->extents[0]));
 	ret->n_extents = v->n_extents;
 	ret->n_pending = v->n_pending;
 	for (size_t i = 0; (e = map_next(&v->pending, &i));) {

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "mem/store.h"
 #include "mem/tracker_backend.h"
 #include "migrate/copier.h"
 #include "migrate/throttle.h"
@@ -14,7 +15,8 @@
 
 #define PAGES 8
 
-static uint8_t *memory;
+/* In one block: over the border of two a run of pages is sent in two parts. */
+static uint8_t *room, *memory;
 
 /* --- the tracker ------------------------------------------------------------------------------ */
 
@@ -123,8 +125,8 @@ static void set_up(struct scene *s, const struct tracker_backend *backend)
 	struct err e = ERR_INIT;
 	char pid[16];
 
-	memory = mmap(NULL, PAGES_TO_BYTES(PAGES), PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	room = mmap(NULL, 2 * BLOCK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	memory = room + (-(uintptr_t)room & (BLOCK_BYTES - 1));
 	memset(memory, 1, PAGES_TO_BYTES(PAGES));
 	trace[0] = '\0';
 	s->cgroup = scratch_make();
@@ -145,7 +147,7 @@ static void tear_down(struct scene *s)
 	sender_free(s->sender);
 	copier_done(&s->copier);
 	scratch_remove(s->cgroup);
-	munmap(memory, PAGES_TO_BYTES(PAGES));
+	munmap(room, 2 * BLOCK_BYTES);
 }
 
 /* A round: what was written is looked at and sent. */
