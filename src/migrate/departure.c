@@ -256,7 +256,7 @@ int departure_finish(struct departure *d, struct err *e)
 	return home_remove(&d->home, e);
 }
 
-void departure_leave(struct departure *d, const bool *took_over, struct report *report)
+void departure_leave(struct departure *d, const struct msg_drained *told, struct report *report)
 {
 	struct err e = ERR_INIT;
 	char track[64], text[ERR_TEXT_MAX + 64];
@@ -265,15 +265,15 @@ void departure_leave(struct departure *d, const bool *took_over, struct report *
 	if (!address_is_vrrp(&d->floating.address))
 		return;
 	r = floating_leave(&d->floating.address, &e);
-	if (r == 0 && took_over && *took_over)
+	if (r == 0 && told && told->took_over)
 		r = floating_stand_by(&d->floating, &e);
 	if (r < 0) {
 		report_note(report, e.text);
-	} else if (!took_over || !*took_over) {
+	} else if (!told || !told->took_over) {
 		vrrp_track_path(&d->floating.address.vrrp, track);
 		snprintf(text, sizeof(text), "keepalived %s become MASTER there: so that it does not "
 			"here, %s keeps it in FAULT; write 0 to it when that is %s",
-			took_over ? "has not" : "may not have", track, took_over ? "mended" : "seen to");
+			told ? "has not" : "may not have", track, told ? "mended" : "seen to");
 		report_note(report, text);
 	}
 }

@@ -74,8 +74,9 @@ int departure_running(struct departure *d, struct err *e);
 /* Until peers that were slow to notice have turned as well: forwards for a moment more. */
 int departure_linger(struct departure *d, struct err *e);
 
-/* It has all: VRRP's address is gone from here. @took_over: VRRP has seen to it there; NULL: not known. */
-void departure_leave(struct departure *d, const bool *took_over, struct report *report);
+/* It has all: VRRP's address is gone from here. @told: DRAINED, which says whether VRRP has seen to it there; NULL: it
+ * never came. */
+void departure_leave(struct departure *d, const struct msg_drained *told, struct report *report);
 
 /* It is deleted here: so is its own network. */
 int departure_finish(struct departure *d, struct err *e);

@@ -118,42 +118,30 @@ static int floating_of(const struct journal_entry *j, struct floating *ret, stru
 	return floating_init(ret, j->address[0] ? j->address : NULL, e);
 }
 
-/* The other host may answer for VRRP's address: this one must not, whoever has the container. */
-static int give_address_away(const struct journal_entry *j, struct err *e)
+/* Where a VRRP instance owns the address. */
+static int steer_vrrp(const struct journal_entry *j, int (*how)(struct floating *f, struct err *e), struct err *e)
 {
 	struct floating f;
 	int r = floating_of(j, &f, e);
 
 	if (r == 0)
-		r = floating_withdraw(&f, e);
-	if (r == 0)
-		r = floating_leave(&f.address, e);
+		r = how(&f, e);
 	floating_done(&f);
 	return r;
 }
 
-/* The container is here after all. */
-static int take_vrrp_back(const struct journal_entry *j, struct err *e)
+/* The other host may answer for VRRP's address: this one must not, whoever has the container. */
+static int give_away(struct floating *f, struct err *e)
 {
-	struct floating f;
-	int r = floating_of(j, &f, e);
+	int r = floating_withdraw(f, e);
 
-	if (r == 0)
-		r = floating_prefer(&f, e);
-	floating_done(&f);
-	return r;
+	return r < 0 ? r : floating_leave(&f->address, e);
 }
 
 /* The other host has it, so that the VRRP instance here may take part again. */
 static int stand_by(const struct journal_entry *j, struct err *e)
 {
-	struct floating f;
-	int r = floating_of(j, &f, e);
-
-	if (r == 0)
-		r = floating_stand_by(&f, e);
-	floating_done(&f);
-	return r;
+	return steer_vrrp(j, floating_stand_by, e);
 }
 
 /* What is frozen here belongs to the other host, which has all of it. */
@@ -181,7 +169,7 @@ static int recover_committed(const struct journal_entry *j, struct journal *clai
 	/* CRIU has gone: a person who settles a doubt finds a container like any other. */
 	if (!j->rebooted)
 		runc_forget_checkpoint(j->container);
-	r = give_address_away(j, e);
+	r = steer_vrrp(j, give_away, e);
 	if (r < 0)
 		return r;
 	if (!means || !means->config_dir)
@@ -197,7 +185,7 @@ static int recover_committed(const struct journal_entry *j, struct journal *clai
 	if (state != STATE_UNKNOWN)
 		return delete_source(j, e);
 	r = recover_source(j, e);
-	return r < 0 ? r : take_vrrp_back(j, e);
+	return r < 0 ? r : steer_vrrp(j, floating_prefer, e);
 }
 
 /* The target waits for a good-bye, and would for long. A failure to say it changes nothing here. */

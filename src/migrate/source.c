@@ -725,7 +725,6 @@ static int run_commit(void *ctx, struct err *e)
 static int drain(struct source *s, struct err *e)
 {
 	struct msg m = MSG_INIT;
-	bool took_over;
 	int r = s->drained_there ? 0 : explain(s, wait_message(s, MSG_DRAINED, &m, e), e);
 
 	if (r < 0)
@@ -736,7 +735,6 @@ static int drain(struct source *s, struct err *e)
 		s->has_result = true;
 	}
 	msg_done(&m);
-	took_over = s->result.took_over;
 	r = FAULT(source_drained, e);
 	if (r == 0)
 		r = journal_step(&s->journal, "drained", e);
@@ -744,7 +742,7 @@ static int drain(struct source *s, struct err *e)
 		r = FAULT(source_journal_drained, e);
 	if (r == 0)
 		r = departure_linger(&s->departure, e);
-	departure_leave(&s->departure, s->has_result ? &took_over : NULL, s->report);
+	departure_leave(&s->departure, s->has_result ? &s->result : NULL, s->report);
 	if (r == 0)
 		r = send_control(s, MSG_BYE, NULL, e);
 	if (r == 0)

@@ -42,6 +42,16 @@ teardown_file() {
 	assert_untouched strasbourg mem "$pid"
 }
 
+# By its peer's agent, after it has verified its memory at tuebingen.
+comes_back() {
+	sleep 1
+	lab workload check tuebingen mem
+	migrate tuebingen strasbourg mem
+	[ "$status" = 0 ]
+	wait_until no_handlers tuebingen
+	wait_until no_handlers strasbourg
+}
+
 # All of its connections end at once.
 @test "goes on when the connections are lost in the drain" {
 	start_migration_to strasbourg ssh://tuebingen mem --mode post --bandwidth 200
@@ -51,12 +61,7 @@ teardown_file() {
 	end_migration
 	[ "$status" = 0 ]
 	assert_says "link lost, reconnecting" "the link is back"
-	sleep 1
-	lab workload check tuebingen mem
-	migrate tuebingen strasbourg mem
-	[ "$status" = 0 ]
-	wait_until no_handlers tuebingen
-	wait_until no_handlers strasbourg
+	comes_back
 }
 
 # It reaches all of the foreground group.
@@ -72,10 +77,5 @@ teardown_file() {
 	end_migration
 	[ "$status" = 0 ]
 	[[ $output != *"link lost"* ]]
-	sleep 1
-	lab workload check tuebingen mem
-	migrate tuebingen strasbourg mem
-	[ "$status" = 0 ]
-	wait_until no_handlers tuebingen
-	wait_until no_handlers strasbourg
+	comes_back
 }
