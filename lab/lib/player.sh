@@ -56,7 +56,7 @@ player_status() {
 	local lost
 	in_player sh -c 'kill -0 $(cat /run/player.pid)' 2>/dev/null ||
 		die "player: its client has ended: status $(in_player cat /run/player.status 2>/dev/null || echo unknown)"
-	lost=$(in_player grep -i 'disconnect\|connection timed out\|server is down' /run/player.log |
+	lost=$(in_player grep -i 'disconnect\|connection timed out\|server is down\|Host_Error' /run/player.log |
 		grep -v "player disconnected" || :)
 	[ -z "$lost" ] || die "player: lost the connection: $(tail -n 1 <<<"$lost")"
 	wait_for 5 player_streams || die "player: gets no packets"
