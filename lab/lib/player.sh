@@ -77,9 +77,10 @@ server_statistics() {
 		timeout 1 dd bs=65536 count=1 status=none <&3 | grep -a '^droppedDatagrams'"
 }
 
-# Of itself, and not of the network or the server: by a signal.
+# Of itself, and not of the network or the server: by a signal, or in its QuakeC, after which it shows its menu.
 player_crashed() {
-	in_player sh -c '[ "$(cat /run/player.status)" -ge 128 ]' 2>/dev/null
+	in_player sh -c '[ "$(cat /run/player.status)" -ge 128 ] ||
+		grep -q "^QuakeC crash report for client" /run/player.log' 2>/dev/null
 }
 
 player_stop() {
