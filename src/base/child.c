@@ -201,6 +201,27 @@ pid_t child_fork(struct child *c)
 	return r < 0 ? r : c->pid;
 }
 
+int child_fork_apart(void)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		pid = fork();
+		if (pid != 0)
+			_exit(pid < 0 ? errno : 0);
+		return 0;
+	}
+	if (pid < 0)
+		return -errno;
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	if (!WIFEXITED(status))
+		return -EIO;
+	return WEXITSTATUS(status) == 0 ? 1 : -WEXITSTATUS(status);
+}
+
 static int reap(struct child *c)
 {
 	pid_t r;

@@ -48,6 +48,12 @@ int child_start(struct child *c, const struct child_opts *opts);
  */
 pid_t child_fork(struct child *c);
 
+/*
+ * fork(2) of a process that isn't our child: child_kill_descendants() spares it, unless child_adopt_orphans() came
+ * before. 0 in it, else 1, or -errno.
+ */
+int child_fork_apart(void);
+
 /* Waits for its end; 0 and c->status, -ETIMEDOUT (it still runs), -errno. */
 int child_wait(struct child *c, uint64_t deadline);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mem/keeper_impl.h"
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/fd.h"
 
@@ -11,7 +12,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define REPLY_MS 60000
@@ -471,24 +471,18 @@ int keeper_start(const struct keeper_config *c, struct keeper **ret, struct err 
 {
 	struct keeper_link l;
 	int r = keeper_link_open(&l);
-	pid_t pid;
 
 	if (r < 0)
 		return err_sys(e, -r, "sockets of the keeper");
-	pid = fork();
-	if (pid == 0) {
+	r = child_fork_apart();
+	if (r == 0) {
 		keeper_link_close(&l, 0);
-		/* Twice, so that it is not our child: we kill all of those when we clean up. */
-		if (fork() == 0)
-			keeper_main(c, &l);
-		_exit(0);
+		keeper_main(c, &l);
 	}
-	if (pid < 0) {
-		r = errno;
+	if (r < 0) {
 		keeper_link_done(&l);
-		return err_sys(e, r, "starting the keeper");
+		return err_sys(e, -r, "starting the keeper");
 	}
-	waitpid(pid, NULL, 0);
 	return keeper_join(&l, ret, e);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "migrate/guard.h"
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/hex.h"
@@ -16,7 +17,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -93,27 +93,6 @@ __attribute__((noreturn)) static void guard_main(int pipe_end, int keep, const s
 	_exit(0);
 }
 
-/* Twice, so that it is not our child: we kill all of those when we clean up. */
-static int fork_twice(const int ends[static 2], int keep, const struct journal *j, const char *config_dir)
-{
-	pid_t pid = fork(), guard;
-	int status;
-
-	if (pid == 0) {
-		close(ends[1]);
-		guard = fork();
-		if (guard == 0)
-			guard_main(ends[0], keep, j, config_dir);
-		_exit(guard < 0 ? errno : 0);
-	}
-	if (pid < 0)
-		return -errno;
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return -errno;
-	return WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
-}
-
 int guard_start(struct guard *g, const struct journal *j, const char *config_dir, int keep,
 	struct err *e)
 {
@@ -121,7 +100,11 @@ int guard_start(struct guard *g, const struct journal *j, const char *config_dir
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return err_sys(e, errno, "pipe of the guard");
-	r = fork_twice(ends, keep, j, config_dir);
+	r = child_fork_apart();
+	if (r == 0) {
+		close(ends[1]);
+		guard_main(ends[0], keep, j, config_dir);
+	}
 	close(ends[0]);
 	if (r < 0) {
 		close(ends[1]);
