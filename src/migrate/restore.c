@@ -195,20 +195,25 @@ static int wait_reader(struct restore *r, int watch_fd, struct err *e)
 	return n;
 }
 
-/* The pipe is opened for both directions here, so that neither end ever waits to open it. */
+/* The pipe is opened for both directions here, so that neither end ever waits to open it. CRIU opens this very
+ * descriptor: if we are killed before, there is none, where it would wait for ever at the pipe's own name. */
 static int make_inventory_pipe(struct restore *r, const char *images, int *ret_watch, struct err *e)
 {
-	char path[512];
+	char path[512], pipe[sizeof(path) + 8], self[64];
 
 	snprintf(path, sizeof(path), "%s/%s", images, IMAGE_INVENTORY);
-	if (mkfifo(path, 0600) < 0)
-		return err_sys(e, errno, "pipe %s", path);
-	r->inventory = open(path, O_RDWR | O_CLOEXEC);
+	snprintf(pipe, sizeof(pipe), "%s.pipe", path);
+	if (mkfifo(pipe, 0600) < 0)
+		return err_sys(e, errno, "pipe %s", pipe);
+	r->inventory = open(pipe, O_RDWR | O_CLOEXEC);
 	if (r->inventory < 0)
-		return err_sys(e, errno, "pipe %s", path);
+		return err_sys(e, errno, "pipe %s", pipe);
+	snprintf(self, sizeof(self), "/proc/%d/fd/%d", getpid(), r->inventory);
+	if (symlink(self, path) < 0)
+		return err_sys(e, errno, "making %s", path);
 	*ret_watch = inotify_init1(IN_CLOEXEC);
-	if (*ret_watch < 0 || inotify_add_watch(*ret_watch, path, IN_OPEN) < 0)
-		return err_sys(e, errno, "watching %s", path);
+	if (*ret_watch < 0 || inotify_add_watch(*ret_watch, pipe, IN_OPEN) < 0)
+		return err_sys(e, errno, "watching %s", pipe);
 	return 0;
 }
 
