@@ -15,12 +15,12 @@ static void tell(const struct journal_entry *j, enum recovery how, const char *w
 		[RECOVERY_HERE] = "runs here again",
 		[RECOVERY_CLEARED] = "nothing of it is left here; it belongs to",
 		[RECOVERY_OTHER] = "what runs here under its name somebody else has started: left alone; it belongs to",
-		[RECOVERY_GONE] = "ended when this host was rebooted, before it belonged to",
+		[RECOVERY_GONE] = "is gone, before it belonged to",
 		[RECOVERY_RUNS] = "runs here with all its memory; no good-bye has come from",
 		[RECOVERY_BUSY] = "a process is at it, with",
 		[RECOVERY_DOUBT] = "is in doubt",
 	};
-	const char *since = how == RECOVERY_CLEARED && j->rebooted ? "; this host was rebooted since" : "";
+	const char *gone = how == RECOVERY_CLEARED || how == RECOVERY_GONE ? journal_gone_text(j->gone) : "";
 	char text[CONTAINER_ID_MAX + ERR_TEXT_MAX + 600];
 
 	if (how == RECOVERY_HERE)
@@ -29,7 +29,8 @@ static void tell(const struct journal_entry *j, enum recovery how, const char *w
 		snprintf(text, sizeof(text), "%s %s: %s; journal %s", j->container, what[how], why,
 			j->path);
 	else
-		snprintf(text, sizeof(text), "%s: %s %s%s", j->container, what[how], j->peer, since);
+		snprintf(text, sizeof(text), "%s: %s %s%s%s", j->container, what[how], j->peer, *gone ? ": " : "",
+			gone);
 	report_note(report, text);
 }
 

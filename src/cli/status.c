@@ -9,12 +9,11 @@
 
 /* What a journal's entry means, for people. */
 static const struct meaning {
-	const char *role, *step, *alive, *dead, *rebooted; /* NULL: as dead */
+	const char *role, *step, *alive, *dead, *gone; /* NULL: as dead */
 } meanings[] = {
 	{"source", "committed", "handed over: the other host gets the rest of its memory",
 		"handed over: 'godwit recover' asks the other host; frozen here",
-		"handed over: 'godwit recover' asks the other host; this one was rebooted since, and has nothing "
-		"of it"},
+		"handed over: 'godwit recover' asks the other host; nothing of it is left here"},
 	{"source", "drained", "the other host has everything", "the other host has everything: "
 		"'godwit recover' deletes what is left here",
 		"the other host has everything: 'godwit recover' tells it so"},
@@ -22,7 +21,7 @@ static const struct meaning {
 		"is whole in that directory: 'godwit recover' ends what is left here",
 		"is whole in that directory"},
 	{"source", "", "moves away", "interrupted before the hand-over: it belongs here",
-		"interrupted before the hand-over, and ended when this host was rebooted"},
+		"interrupted before the hand-over, and gone: the host was rebooted, or it was deleted by hand"},
 	{"target", "owner", "runs here, and lacks memory that is on the other host",
 		"in doubt: it was handed over to this host, and its memory's keeper is gone: what is "
 		"missing will not come", "in doubt: it was handed over to this host, and ended when that was "
@@ -38,7 +37,7 @@ static const char *meaning(const struct journal_entry *j)
 		const struct meaning *m = &meanings[i];
 
 		if (strcmp(m->role, j->role) == 0 && (!*m->step || strcmp(m->step, j->step) == 0))
-			return j->alive ? m->alive : j->rebooted && m->rebooted ? m->rebooted : m->dead;
+			return j->alive ? m->alive : j->gone && m->gone ? m->gone : m->dead;
 	}
 	return "not an entry of this version";
 }

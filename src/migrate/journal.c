@@ -5,6 +5,8 @@
 #include "base/file.h"
 #include "base/hex.h"
 #include "kernel/status.h"
+#include "oci/cgroup.h"
+#include "oci/runc.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -32,10 +34,11 @@ static void read_boot(char ret[static BOOT_LEN + 1])
 
 static int write_entry(const struct journal *j)
 {
-	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:I}", "id",
+	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:i, s:I}", "id",
 		j->id, "boot", j->boot, "container", j->container, "peer", j->peer, "address", j->address, "netns",
 		j->netns, "network", j->network, "cgroup", j->cgroup, "key", j->key, "token", j->token, "role",
-		j->source ? "source" : "target", "step", j->step, "pid", (int)j->pid, "started",
+		j->source ? "source" : "target", "step", j->step, "cgroup_number", (json_int_t)j->cgroup_number, "pid",
+		(int)j->pid, "started",
 		(json_int_t)process_started(j->pid));
 	char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
 	int r = text ? file_write_atomic(j->path, text, strlen(text), 0600) : -ENOMEM;
@@ -77,6 +80,7 @@ int journal_begin(struct journal *j, const uint8_t id[static 16], bool source,
 	note(j->netns, sizeof(j->netns), what->netns);
 	note(j->network, sizeof(j->network), what->network);
 	note(j->cgroup, sizeof(j->cgroup), what->cgroup);
+	j->cgroup_number = cgroup_number(j->cgroup);
 	note(j->key, sizeof(j->key), what->key);
 	snprintf(j->path, sizeof(j->path), "%s/%s.%s", JOURNAL_DIR, j->id,
 		source ? "source" : "target");
@@ -118,15 +122,36 @@ static bool is_name(const char *name, size_t len)
 		(len == ID_LEN + strlen(".target") && strncmp(role, ".target", len - ID_LEN) == 0);
 }
 
+const char *journal_gone_text(enum journal_gone gone)
+{
+	static const char *const texts[] = {
+		[GONE_NOT] = "",
+		[GONE_REBOOTED] = "this host was rebooted",
+		[GONE_REPLACED] = "somebody has deleted it here, and started another one of its name",
+	};
+
+	return texts[gone];
+}
+
+/* The cgroup alone may be gone as well because we were about to delete the container: then that is to be done. */
+static bool is_replaced(const struct journal_entry *j)
+{
+	return j->cgroup_number != 0 && cgroup_number(j->cgroup) != j->cgroup_number &&
+		runc_is_started(j->container);
+}
+
 /* An entry of an older godwit doesn't say: it is taken as of this boot. */
-static void find_boot(struct journal_entry *ret)
+static void find_gone(struct journal_entry *ret)
 {
 	char now[BOOT_LEN + 1];
 
 	read_boot(now);
 	if (!ret->boot[0])
 		note(ret->boot, sizeof(ret->boot), now);
-	ret->rebooted = now[0] && strcmp(ret->boot, now) != 0;
+	if (now[0] && strcmp(ret->boot, now) != 0)
+		ret->gone = GONE_REBOOTED;
+	else
+		ret->gone = is_replaced(ret) ? GONE_REPLACED : GONE_NOT;
 }
 
 static bool read_entry(const char *name, struct journal_entry *ret)
@@ -157,7 +182,8 @@ static bool read_entry(const char *name, struct journal_entry *ret)
 	copy(ret->step, sizeof(ret->step), o, "step");
 	ret->pid = (pid_t)json_integer_value(json_object_get(o, "pid"));
 	ret->alive = is_alive(ret->pid, o);
-	find_boot(ret);
+	ret->cgroup_number = (uint64_t)json_integer_value(json_object_get(o, "cgroup_number"));
+	find_gone(ret);
 	json_decref(o);
 	return true;
 }
@@ -196,7 +222,8 @@ static int claim(struct journal_entry *entry, struct journal *ret)
 	note(ret->path, sizeof(ret->path), now.path);
 	note(ret->id, sizeof(ret->id), now.id);
 	note(ret->boot, sizeof(ret->boot), now.boot);
-	ret->rebooted = now.rebooted;
+	ret->cgroup_number = now.cgroup_number;
+	ret->gone = now.gone;
 	note(ret->container, sizeof(ret->container), now.container);
 	note(ret->peer, sizeof(ret->peer), now.peer);
 	note(ret->address, sizeof(ret->address), now.address);

@@ -16,6 +16,13 @@
 #define JOURNAL_DIR "/var/lib/godwit/journal"
 #define BOOT_LEN 36 /* of a boot id, as text */
 
+/* Why nothing of a container can be left from when its entry began. */
+enum journal_gone {
+	GONE_NOT,
+	GONE_REBOOTED, /* that was under another kernel */
+	GONE_REPLACED, /* somebody has deleted it, a source's, and started another one of its name */
+};
+
 struct journal {
 	char path[128];
 	char id[33], container[256], peer[256];
@@ -24,8 +31,9 @@ struct journal {
 	char cgroup[4096]; /* of the container on its source, or "" */
 	char key[64];	   /* the peer's, as fingerprint_format() says it; "" over ssh */
 	char token[33];	   /* a target's: where its process takes connections */
+	uint64_t cgroup_number; /* as cgroup_number(); 0 if not known */
 	char boot[BOOT_LEN + 1]; /* of the kernel under which it began */
-	bool rebooted;		 /* that was another one: nothing of the container is left from then */
+	enum journal_gone gone;
 	bool source;
 	pid_t pid; /* of who works on it */
 	char step[16];
@@ -59,8 +67,12 @@ struct journal_entry {
 	char boot[BOOT_LEN + 1];
 	pid_t pid;
 	bool alive; /* its process still works on it */
-	bool rebooted; /* as above */
+	uint64_t cgroup_number;
+	enum journal_gone gone;
 };
+
+/* "this host was rebooted", say; "" of GONE_NOT. */
+const char *journal_gone_text(enum journal_gone gone);
 
 /* The entry of that migration, for the source or the target: 0, -ENOENT, -errno. */
 int journal_find(const uint8_t id[static 16], bool source, struct journal_entry *ret);

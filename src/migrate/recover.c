@@ -147,9 +147,9 @@ static int stand_by(const struct journal_entry *j, struct err *e)
 /* What is frozen here belongs to the other host, which has all of it. */
 static int delete_source(const struct journal_entry *j, struct err *e)
 {
-	int r = j->cgroup[0] && !j->rebooted ? cgroup_kill(j->cgroup, deadline_in_ms(KILL_MS)) : 0;
+	int r = j->cgroup[0] && !j->gone ? cgroup_kill(j->cgroup, deadline_in_ms(KILL_MS)) : 0;
 
-	if (j->rebooted)
+	if (j->gone)
 		return stand_by(j, e);
 	if (r < 0 && r != -ENOENT && r != -ENODEV)
 		return err_sys(e, -r, "ending the processes of %s", j->cgroup);
@@ -167,7 +167,7 @@ static int recover_committed(const struct journal_entry *j, struct journal *clai
 
 	*ret = RECOVERY_DOUBT;
 	/* CRIU has gone: a person who settles a doubt finds a container like any other. */
-	if (!j->rebooted)
+	if (!j->gone)
 		runc_forget_checkpoint(j->container);
 	r = steer_vrrp(j, give_away, e);
 	if (r < 0)
@@ -176,9 +176,9 @@ static int recover_committed(const struct journal_entry *j, struct journal *clai
 		return err_set(e, ERR_REFUSED, EAGAIN, "the other host was not asked");
 	r = settle_committed(claimed, means, &state, e);
 	if (r < 0)
-		return j->rebooted ? err_wrap(e, "this host was rebooted, and has nothing of it any more") : r;
+		return j->gone ? err_wrap(e, "%s; nothing of it is left", journal_gone_text(j->gone)) : r;
 	*ret = state == STATE_UNKNOWN ? RECOVERY_HERE : RECOVERY_CLEARED;
-	if (state == STATE_UNKNOWN && j->rebooted) {
+	if (state == STATE_UNKNOWN && j->gone) {
 		*ret = RECOVERY_GONE;
 		return stand_by(j, e);
 	}
@@ -204,7 +204,7 @@ static int finish_source(const struct journal_entry *j, struct journal *claimed,
 /* What its directory has is frozen here, or has ended. */
 static int finish_kept(const struct journal_entry *j, enum recovery *ret, struct err *e)
 {
-	bool other = !j->rebooted && runc_is_started(j->container) && !cgroup_is_frozen(j->cgroup);
+	bool other = !j->gone && runc_is_started(j->container) && !cgroup_is_frozen(j->cgroup);
 
 	*ret = other ? RECOVERY_OTHER : RECOVERY_CLEARED;
 	return other ? 0 : delete_source(j, e);
@@ -220,7 +220,7 @@ static int recover_claimed(const struct journal_entry *j, struct journal *claime
 			return recover_committed(j, claimed, means, ret, e);
 		*ret = RECOVERY_DOUBT;
 		return err_set(e, ERR_LOCAL, ENOTRECOVERABLE, "it was handed over to this host, and %s",
-			j->rebooted ? "ended when that was rebooted"
+			j->gone ? "ended when that was rebooted"
 				    : "the process that held its memory is gone");
 	}
 	*ret = RECOVERY_CLEARED;
@@ -228,7 +228,7 @@ static int recover_claimed(const struct journal_entry *j, struct journal *claime
 		return finish_source(j, claimed, means, e);
 	if (source && strcmp(j->step, "kept") == 0)
 		return finish_kept(j, ret, e);
-	if (j->rebooted) {
+	if (j->gone) {
 		*ret = source ? RECOVERY_GONE : RECOVERY_CLEARED;
 		return 0;
 	}

@@ -12,7 +12,7 @@ enum recovery {
 	RECOVERY_HERE,	  /* the container belongs to this host and runs on */
 	RECOVERY_CLEARED, /* it belongs to the other host; nothing of it is left here */
 	RECOVERY_OTHER,	  /* the same; what runs here under its name is not of godwit's making: left alone */
-	RECOVERY_GONE,	  /* it belonged to this host, and ended when that was rebooted */
+	RECOVERY_GONE,	  /* it belonged to this host, and has ended: j->gone says how */
 	RECOVERY_RUNS,	  /* it runs here, and the source has not said good-bye: nothing was changed */
 	RECOVERY_BUSY,	  /* a process is at it, or was first */
 	RECOVERY_DOUBT,	  /* nobody can tell now: nothing was changed, and the error says why */
@@ -37,8 +37,9 @@ struct recovery_means {
  *
  * A checkpoint that died when its directory was whole is brought to its end: the container is ended here.
  *
- * If the host was rebooted since, nothing of the container can be left, and what has its name, its cgroup or its
- * address was made since: then nothing but the journal is changed, and VRRP's instance.
+ * If the host was rebooted since, or somebody has deleted the container by hand and started another one, nothing of it
+ * can be left, and what has its name, its cgroup or its address was made since: then nothing but the journal is
+ * changed, and VRRP's instance.
  *
  * *j is read anew: what counts is what the journal says once it is claimed.
  */

@@ -45,7 +45,7 @@ static int open_space(struct settlement *s, struct err *e)
 {
 	pid_t *pids = NULL;
 	size_t n = 0;
-	int r = s->journal->rebooted ? -ENOENT : cgroup_processes(s->journal->cgroup, &pids, &n);
+	int r = s->journal->gone ? -ENOENT : cgroup_processes(s->journal->cgroup, &pids, &n);
 
 	/* Without it there is nothing to send, and still something to ask. */
 	if (r == -ENOENT)

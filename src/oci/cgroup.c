@@ -46,6 +46,13 @@ bool cgroup_is_mounted(void)
 	return find_mount(path, sizeof(path)) == 0;
 }
 
+uint64_t cgroup_number(const char *dir)
+{
+	struct stat st;
+
+	return stat(dir, &st) == 0 ? (uint64_t)st.st_ino : 0;
+}
+
 /* The path of a process below the hierarchy's mount, of cgroup version 2: "0::PATH" (cgroups(7)). */
 static int read_path(pid_t pid, char *ret, size_t size)
 {

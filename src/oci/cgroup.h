@@ -20,6 +20,10 @@ int cgroup_of(pid_t pid, char *ret, size_t size);
 /* The directory of our own cgroup, the root of our cgroup namespace if it is outside of that. */
 int cgroup_own(char *ret, size_t size);
 
+/* A number that no other cgroup has until this host is rebooted, nor one of the same name later; 0: there is none.
+ * (The inode of its directory, which kernfs never gives twice.) */
+uint64_t cgroup_number(const char *dir);
+
 /* Freezes it and waits until the kernel says that all of it is. */
 int cgroup_freeze(const char *dir, uint64_t deadline);
 int cgroup_thaw(const char *dir);

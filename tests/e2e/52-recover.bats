@@ -145,14 +145,15 @@ cancelled_at() {
 	settled_and_well
 }
 
-# entry ROLE STEP BOOT [ADDRESS [ID]]: what a process has left that died, of the checker.
+# entry ROLE STEP BOOT [ADDRESS [ID [NUMBER]]]: what a process has left that died, of the checker. NUMBER is its
+# cgroup's inode.
 entry() {
 	# shellcheck disable=SC2016  # expands there
 	at strasbourg sh -c 'mkdir -p /var/lib/godwit/journal && jq -n --arg role "$1" --arg step "$2" --arg boot "$3" \
 		--arg address "$4" --arg id "$5" "{id: \$id, boot: \$boot, container: \"checker\", peer: \"tuebingen\",
 			address: \$address, netns: \"\", network: \"\", cgroup: \"/sys/fs/cgroup/checker\", key: \"\",
-			token: \"\", role: \$role, step: \$step, pid: 1, started: 1}" \
-		>"/var/lib/godwit/journal/$5.$1"' x "$1" "$2" "$3" "${4:-}" "${5:-$(printf %032d 1)}"
+			token: \"\", role: \$role, step: \$step, pid: 1, started: 1, cgroup_number: $6}" \
+		>"/var/lib/godwit/journal/$5.$1"' x "$1" "$2" "$3" "${4:-}" "${5:-$(printf %032d 1)}" "${6:-0}"
 }
 
 ANOTHER=00000000-0000-0000-0000-000000000000
@@ -170,14 +171,14 @@ recover_leaves_alone() {
 
 @test "what has the name of one that was restored before a reboot is not deleted" {
 	entry target prepared $ANOTHER
-	recover_leaves_alone "nothing of it is left here; it belongs to tuebingen; this host was rebooted since"
+	recover_leaves_alone "nothing of it is left here; it belongs to tuebingen: this host was rebooted"
 }
 
 @test "what died with a reboot gets no address back" {
 	entry source frozen $ANOTHER "198.51.100.77/32 dev lo"
 	run at strasbourg godwit status
-	assert_says "ended when this host was rebooted"
-	recover_leaves_alone "checker: ended when this host was rebooted, before it belonged to tuebingen"
+	assert_says "gone: the host was rebooted"
+	recover_leaves_alone "checker: is gone, before it belonged to tuebingen: this host was rebooted"
 	[ -z "$(at strasbourg ip -o addr show to 198.51.100.77)" ]
 }
 
@@ -188,8 +189,20 @@ recover_leaves_alone() {
 	pid=$(container_pid strasbourg checker)
 	run at strasbourg timeout 60 godwit recover
 	[ "$status" = 3 ]
-	assert_says "checker is in doubt: this host was rebooted, and has nothing of it any more"
+	assert_says "checker is in doubt: this host was rebooted; nothing of it is left"
 	assert_untouched strasbourg checker "$pid"
+}
+
+@test "what somebody has started in place of one that was frozen is neither thawed nor deleted" {
+	number=$(at strasbourg stat -c %i /sys/fs/cgroup/checker)
+	entry source frozen '' "198.51.100.77/32 dev lo" "$(printf %032d 1)" $((number - 1))
+	recover_leaves_alone "checker: is gone, before it belonged to tuebingen: somebody has deleted it here"
+	[ -z "$(at strasbourg ip -o addr show to 198.51.100.77)" ]
+	entry source drained '' '' "$(printf %032d 1)" $((number - 1))
+	recover_leaves_alone "it belongs to tuebingen: somebody has deleted it here"
+	entry source drained '' '' "$(printf %032d 1)" "$number"
+	at strasbourg timeout 60 godwit recover
+	[ "$(at strasbourg runc list -q)" = "" ]
 }
 
 @test "what somebody has started under the name of one that was half restored is not deleted" {

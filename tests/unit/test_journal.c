@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include "migrate/journal.h"
+#include "oci/cgroup.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -183,19 +184,19 @@ static void an_entry_knows_the_boot_that_it_is_of(void **state)
 	struct journal j;
 
 	(void)state;
-	assert_false(entry.rebooted);
+	assert_int_equal(entry.gone, GONE_NOT);
 	assert_int_equal(strlen(entry.boot), BOOT_LEN);
 	assert_int_equal(unlink(entry.path), 0);
 	put(DIGITS ".source", another);
 	entry = only_entry();
-	assert_true(entry.rebooted);
+	assert_int_equal(entry.gone, GONE_REBOOTED);
 	assert_false(entry.alive);
 	/* Also when somebody of this boot has taken it over, and died. */
 	assert_int_equal(claim_in_another_process(&entry), 0);
 	entry = only_entry();
-	assert_true(entry.rebooted);
+	assert_int_equal(entry.gone, GONE_REBOOTED);
 	assert_int_equal(journal_claim(&entry, &j), 0);
-	assert_true(j.rebooted);
+	assert_int_equal(j.gone, GONE_REBOOTED);
 	journal_end(&j);
 }
 
@@ -207,10 +208,53 @@ static void an_entry_that_tells_no_boot_is_of_this_one(void **state)
 	(void)state;
 	put(DIGITS ".source", "");
 	entry = only_entry();
-	assert_false(entry.rebooted);
+	assert_int_equal(entry.gone, GONE_NOT);
 	assert_int_equal(journal_claim(&entry, &j), 0);
-	assert_false(j.rebooted);
+	assert_int_equal(j.gone, GONE_NOT);
 	assert_int_equal(strlen(j.boot), BOOT_LEN);
+	journal_end(&j);
+}
+
+#define CGROUP "/var/lib/box"
+
+/* A "runc" that says of every container that it runs, or knows none. */
+static void make_runc(bool runs)
+{
+	FILE *f = fopen("/var/lib/runc", "w");
+
+	assert_non_null(f);
+	fprintf(f, runs ? "#!/bin/sh\necho '{\"id\": \"box\", \"status\": \"running\", \"pid\": %d, \"bundle\": \"/\"}'\n"
+			: "#!/bin/sh\nexit 1 # %d\n", getpid());
+	assert_int_equal(fchmod(fileno(f), 0755), 0);
+	assert_int_equal(fclose(f), 0);
+}
+
+static void an_entry_knows_its_container_from_another_of_its_name(void **state)
+{
+	char more[64];
+	struct journal j;
+	struct journal_entry entry;
+
+	(void)state;
+	assert_int_equal(setenv("PATH", "/var/lib:/usr/bin:/bin", 1), 0);
+	make_runc(true);
+	assert_int_equal(mkdir(CGROUP, 0700), 0);
+	snprintf(more, sizeof(more), ", \"cgroup\": \"" CGROUP "\", \"cgroup_number\": %llu",
+		(unsigned long long)cgroup_number(CGROUP));
+	put(DIGITS ".source", more);
+	assert_int_equal(only_entry().gone, GONE_NOT);
+	/* It is gone because we were about to delete it. */
+	assert_int_equal(rmdir(CGROUP), 0);
+	make_runc(false);
+	assert_int_equal(only_entry().gone, GONE_NOT);
+	assert_int_equal(mkdir(CGROUP, 0700), 0);
+	make_runc(true);
+	assert_int_equal(only_entry().gone, GONE_REPLACED);
+	/* Also for who takes it over. */
+	entry = only_entry();
+	assert_int_equal(claim_in_another_process(&entry), 0);
+	assert_int_equal(journal_claim(&entry, &j), 0);
+	assert_int_equal(j.gone, GONE_REPLACED);
 	journal_end(&j);
 }
 
@@ -224,6 +268,7 @@ int main(void)
 		cmocka_unit_test(what_was_not_written_to_its_end_is_no_entry),
 		cmocka_unit_test(an_entry_knows_the_boot_that_it_is_of),
 		cmocka_unit_test(an_entry_that_tells_no_boot_is_of_this_one),
+		cmocka_unit_test(an_entry_knows_its_container_from_another_of_its_name),
 	};
 
 	return cmocka_run_group_tests_name("journal", tests, enter_own_directory, NULL);
