@@ -233,13 +233,15 @@ static void remove_all(const char *dir)
 	rmdir(dir);
 }
 
-void cgroup_remove_default(const char *id)
+void cgroup_remove_default(const char *id, uint64_t deadline)
 {
 	char own[PATH_MAX], path[PATH_MAX];
 
-	if (cgroup_own(own, sizeof(own)) == 0 &&
-		snprintf(path, sizeof(path), "%s/%s", own, id) < (int)sizeof(path))
-		remove_all(path);
+	if (cgroup_own(own, sizeof(own)) < 0 ||
+		snprintf(path, sizeof(path), "%s/%s", own, id) >= (int)sizeof(path))
+		return;
+	wait_event(path, "populated 0", deadline);
+	remove_all(path);
 }
 
 struct pids {

@@ -43,8 +43,9 @@ int cgroup_thaw_for_good(const char *dir, uint64_t deadline);
 int cgroup_kill(const char *dir, uint64_t deadline);
 
 /* Removes the cgroup that runc makes for container @id when its configuration names none: below our
- * own (libcontainer/cgroups/fs2); with those below it. Only empty ones go. */
-void cgroup_remove_default(const char *id);
+ * own (libcontainer/cgroups/fs2); with those below it. Only empty ones go: what is left in it has until then to
+ * end. */
+void cgroup_remove_default(const char *id, uint64_t deadline);
 
 /* All processes in it and below; *ret is freed by the caller. */
 int cgroup_processes(const char *dir, pid_t **ret, size_t *ret_n);

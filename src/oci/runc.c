@@ -22,6 +22,7 @@
 #define RUNC_ROOT "/run/runc" /* runc(8), --root */
 #define OUTPUT_MAX (1u << 20)
 #define QUICK_MS 20000 /* for commands that only look or delete */
+#define CRIU_ENDS_MS 5000 /* when nobody waits for what it restores */
 
 bool container_id_valid(const char *id)
 {
@@ -295,8 +296,8 @@ int runc_delete(const char *id, struct err *e)
 		return err_sys(e, -r, "runc delete %s", id);
 	if (r > 0)
 		return err_set(e, ERR_LOCAL, EIO, "runc delete %s: %s", id, out);
-	/* runc doesn't know the cgroup of a restore that was killed before it was noted. */
-	cgroup_remove_default(id);
+	/* runc doesn't know the cgroup of a restore that was killed before it was noted, in which its CRIU ends. */
+	cgroup_remove_default(id, deadline_in_ms(CRIU_ENDS_MS));
 	return 0;
 }
 

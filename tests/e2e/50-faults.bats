@@ -94,6 +94,21 @@ interrupt_group() {
 	[ "$status" = 4 ]
 }
 
+# Nobody waits any more for CRIU, which is about to open its first image: a pipe.
+@test "the target's process is killed before CRIU has begun" {
+	at tuebingen sh -c 'mv /usr/sbin/criu /usr/sbin/criu.real && cat >/usr/sbin/criu && chmod 755 /usr/sbin/criu' <<-'S'
+		#!/bin/sh
+		[ "$1" = swrk ] || exec /usr/sbin/criu.real "$@"
+		exec strace -f -o /dev/null -P inventory.img -e inject=openat:delay_enter=2s /usr/sbin/criu.real "$@"
+	S
+	start_migration mem --mode stop
+	wait_until at tuebingen pgrep -f "^criu.real: restore"
+	at tuebingen pkill -9 -n -x godwit
+	end_migration
+	at tuebingen mv /usr/sbin/criu.real /usr/sbin/criu
+	[ "$status" = 4 ]
+}
+
 @test "the keeper is killed while the target restores" {
 	start_migration mem --mode stop
 	wait_phase send
