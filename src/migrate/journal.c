@@ -38,8 +38,7 @@ static int write_entry(const struct journal *j)
 		j->id, "boot", j->boot, "container", j->container, "peer", j->peer, "address", j->address, "netns",
 		j->netns, "network", j->network, "cgroup", j->cgroup, "key", j->key, "token", j->token, "role",
 		j->source ? "source" : "target", "step", j->step, "cgroup_number", (json_int_t)j->cgroup_number, "pid",
-		(int)j->pid, "started",
-		(json_int_t)process_started(j->pid));
+		(int)j->pid, "started", (json_int_t)process_started(j->pid));
 	char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
 	int r = text ? file_write_atomic(j->path, text, strlen(text), 0600) : -ENOMEM;
 

@@ -220,8 +220,7 @@ static int recover_claimed(const struct journal_entry *j, struct journal *claime
 			return recover_committed(j, claimed, means, ret, e);
 		*ret = RECOVERY_DOUBT;
 		return err_set(e, ERR_LOCAL, ENOTRECOVERABLE, "it was handed over to this host, and %s",
-			j->gone ? "ended when that was rebooted"
-				    : "the process that held its memory is gone");
+			j->gone ? "ended when that was rebooted" : "the process that held its memory is gone");
 	}
 	*ret = RECOVERY_CLEARED;
 	if (source && strcmp(j->step, "drained") == 0)
