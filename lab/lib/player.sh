@@ -4,7 +4,7 @@
 # watches the packets between it and the server from outside of both.
 
 # No gibs and casings: their client's prandomvec() looks for a vector not longer than 1 in a sequence that repeats
-# itself every four to some hundred numbers (crc16(), of doubles), and from 19 seeds of 65,536 there is none.
+# itself after at most some hundred numbers (crc16(), of doubles), and from 19 seeds of 65,536 there is none.
 PLAYER_ARGS=(-nexuiz -basedir /usr/share/games/nexuiz -userdir /tmp/player -nosound
 	+vid_fullscreen 0 +vid_width 320 +vid_height 240 +cl_maxfps 15 +gl_picmip 10
 	+r_shadow_realtime_world 0 +r_shadow_realtime_dlight 0 +r_shadow_shadowmapping 0
