@@ -9,27 +9,35 @@
 #include <stdio.h>
 #include <unistd.h>
 
-static char fuzz_dir[] = "/tmp/godwit-fuzz-XXXXXX";
+static char fuzz_path[] = "/tmp/godwit-fuzz-XXXXXX";
 
 static void fuzz_remove_dir(void)
 {
-	dir_remove(fuzz_dir);
+	dir_remove(fuzz_path);
 }
 
-/* A directory of this process, made once, with the input as the file @name in it. */
-static inline const char *fuzz_file(const char *name, const uint8_t *data, size_t size)
+/* A directory of this process, made once and removed at its end. */
+static inline const char *fuzz_dir(void)
 {
 	static bool made;
-	char path[128];
-	FILE *f;
 
 	if (!made) {
-		MUST(mkdtemp(fuzz_dir));
+		MUST(mkdtemp(fuzz_path));
 		atexit(fuzz_remove_dir);
 		made = true;
 	}
-	snprintf(path, sizeof(path), "%s/%s", fuzz_dir, name);
+	return fuzz_path;
+}
+
+/* That directory, with the input as the file @name in it. */
+static inline const char *fuzz_file(const char *name, const uint8_t *data, size_t size)
+{
+	const char *dir = fuzz_dir();
+	char path[128];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
 	f = fopen(path, "w");
 	MUST(f && fwrite(data, 1, size, f) == size && fclose(f) == 0);
-	return fuzz_dir;
+	return dir;
 }

@@ -7,10 +7,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	const char *dir = fuzz_file("peers", data, size);
 	struct peers peers = PEERS_INIT, again = PEERS_INIT;
 	struct err e = ERR_INIT;
-
-	const char *dir = fuzz_file("peers", data, size);
 
 	if (peers_load(dir, &peers, &e) < 0) {
 		MUST(err_is_set(&e));

@@ -4,7 +4,7 @@
  * direction, over the real channel, into what takes them: the first byte says which kind of
  * connection it is and which side we are on.
  */
-#include "fuzz.h"
+#include "fuzz_file.h"
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -22,12 +22,6 @@
 #define IMAGES_MAX_BYTES (1u << 20)
 
 static const uint8_t token[MSG_ID_LEN] = {1, 2, 3};
-static char dir[] = "/tmp/godwit-fuzz-XXXXXX";
-
-static void remove_dir(void)
-{
-	dir_remove(dir);
-}
 
 /* Reading from it ends at once: a peer that hangs up. */
 static int input_of(const uint8_t *data, size_t size)
@@ -38,23 +32,19 @@ static int input_of(const uint8_t *data, size_t size)
 	return fd;
 }
 
-static void empty_dir(void)
+static const char *empty_dir(void)
 {
-	static bool once;
+	const char *dir = fuzz_dir();
 
-	if (!once) {
-		MUST(mkdtemp(dir));
-		atexit(remove_dir);
-		once = true;
-		return;
-	}
 	dir_remove(dir);
 	MUST(dir_make(dir, 0700) == 0);
+	return dir;
 }
 
 /* The target's control channel, from IMAGE to IMAGES_END. */
 static void take_images(struct channel *c)
 {
+	const char *dir = empty_dir();
 	char descriptors[128];
 	struct images_in in;
 	struct err e = ERR_INIT;
@@ -62,7 +52,6 @@ static void take_images(struct channel *c)
 	bool whole = false;
 	int r = 0;
 
-	empty_dir();
 	snprintf(descriptors, sizeof(descriptors), "%s/%s", dir, IMAGE_DESCRIPTORS);
 	images_in_init(&in, dir, c->peer[0] & 1, IMAGES_MAX_BYTES);
 	while (r == 0 && !whole && channel_recv(c, &m, deadline_in_ms(1000), &e) == 0) {
