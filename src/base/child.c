@@ -201,10 +201,29 @@ pid_t child_fork(struct child *c)
 	return r < 0 ? r : c->pid;
 }
 
+static pid_t wait_for(pid_t pid, int *ret_status)
+{
+	pid_t r;
+
+	do
+		r = waitpid(pid, ret_status, 0);
+	while (r < 0 && errno == EINTR);
+	return r;
+}
+
+int child_result(pid_t pid)
+{
+	int status;
+
+	if (wait_for(pid, &status) < 0)
+		return -errno;
+	return WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
+}
+
 int child_fork_apart(void)
 {
 	pid_t pid = fork();
-	int status;
+	int r;
 
 	if (pid == 0) {
 		pid = fork();
@@ -212,23 +231,14 @@ int child_fork_apart(void)
 			_exit(pid < 0 ? errno : 0);
 		return 0;
 	}
-	if (pid < 0)
-		return -errno;
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return -errno;
-	if (!WIFEXITED(status))
-		return -EIO;
-	return WEXITSTATUS(status) == 0 ? 1 : -WEXITSTATUS(status);
+	r = pid < 0 ? -errno : child_result(pid);
+	return r < 0 ? r : 1;
 }
 
 static int reap(struct child *c)
 {
-	pid_t r;
+	pid_t r = wait_for(c->pid, &c->status);
 
-	do
-		r = waitpid(c->pid, &c->status, 0);
-	while (r < 0 && errno == EINTR);
 	c->reaped = true;
 	return r < 0 ? -errno : 0;
 }

@@ -54,6 +54,9 @@ pid_t child_fork(struct child *c);
  */
 int child_fork_apart(void);
 
+/* Waits for a child of fork(2) whose exit code is 0 or an errno: 0, or -errno; -EIO of one that was killed. */
+int child_result(pid_t pid);
+
 /* Waits for its end; 0 and c->status, -ETIMEDOUT (it still runs), -errno. */
 int child_wait(struct child *c, uint64_t deadline);
 

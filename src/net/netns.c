@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/netns.h"
 
+#include "base/child.h"
 #include "base/fd.h"
 #include "base/file.h"
 
@@ -12,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define HERE "/proc/thread-self/ns/net"
@@ -41,13 +41,10 @@ static int share_directory(const char *path)
 static int in_child(int (*f)(const char *path, int mounts), const char *path, int mounts)
 {
 	pid_t pid = fork();
-	int status;
 
 	if (pid == 0)
 		_exit(f(path, mounts));
-	if (pid < 0 || waitpid(pid, &status, 0) < 0)
-		return -errno;
-	return WIFEXITED(status) ? -WEXITSTATUS(status) : -EINTR;
+	return pid < 0 ? -errno : child_result(pid);
 }
 
 static int bind_new(const char *path, int mounts)
