@@ -113,16 +113,11 @@ static int recover_target(const struct journal_entry *j, enum recovery *ret, str
 	return r;
 }
 
-static int floating_of(const struct journal_entry *j, struct floating *ret, struct err *e)
-{
-	return floating_init(ret, j->address[0] ? j->address : NULL, e);
-}
-
 /* Where a VRRP instance owns the address. */
 static int steer_vrrp(const struct journal_entry *j, int (*how)(struct floating *f, struct err *e), struct err *e)
 {
 	struct floating f;
-	int r = floating_of(j, &f, e);
+	int r = floating_init(&f, j->address[0] ? j->address : NULL, e);
 
 	if (r == 0)
 		r = how(&f, e);

@@ -195,12 +195,12 @@ recover_leaves_alone() {
 
 @test "what somebody has started in place of one that was frozen is neither thawed nor deleted" {
 	number=$(at strasbourg stat -c %i /sys/fs/cgroup/checker)
-	entry source frozen '' "198.51.100.77/32 dev lo" "$(printf %032d 1)" $((number - 1))
+	entry source frozen '' "198.51.100.77/32 dev lo" '' $((number - 1))
 	recover_leaves_alone "checker: is gone, before it belonged to tuebingen: somebody has deleted it here"
 	[ -z "$(at strasbourg ip -o addr show to 198.51.100.77)" ]
-	entry source drained '' '' "$(printf %032d 1)" $((number - 1))
+	entry source drained '' '' '' $((number - 1))
 	recover_leaves_alone "it belongs to tuebingen: somebody has deleted it here"
-	entry source drained '' '' "$(printf %032d 1)" "$number"
+	entry source drained '' '' '' "$number"
 	at strasbourg timeout 60 godwit recover
 	[ "$(at strasbourg runc list -q)" = "" ]
 }
