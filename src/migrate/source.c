@@ -730,6 +730,8 @@ static int drain(struct source *s, struct err *e)
 	if (r < 0)
 		return r;
 	s->drained = clock_now();
+	/* The target ends these connections as soon as it has said good-bye, which may come later than their end. */
+	flow_unwatch(&s->flow, &s->waiter);
 	if (!s->drained_there) {
 		s->result = m.body.drained;
 		s->has_result = true;
@@ -804,8 +806,6 @@ static void part_late(struct source *s)
 	char text[ERR_TEXT_MAX + 128];
 	int r = s->flow.connected ? 0 : err_set(&e, ERR_PEER, ENOTCONN, "no link");
 
-	/* Of the processes that are gone by now a late question can't be answered, and needn't. */
-	flow_unwatch(&s->flow, &s->waiter);
 	if (r == 0)
 		r = send_control(s, MSG_BYE, NULL, &e);
 	if (r == 0)
