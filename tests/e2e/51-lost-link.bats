@@ -11,6 +11,7 @@ setup() {
 
 teardown() {
 	local site
+	let_drain
 	for site in strasbourg tuebingen; do
 		at "$site" sh -c 'nft delete table inet cut 2>/dev/null; ip link set wan0 up'
 		lab workload stop "$site" checker
@@ -132,8 +133,28 @@ turned_away() {
 	done
 	end_migration
 	[ "$status" = 0 ]
-	! grep "link lost" <<<"$output" || return 1
+	[[ $output != *"link lost"* ]]
 	[ "$(turned_away)" = $((before + 4)) ]
+	checker_verifies tuebingen
+	goes_back
+}
+
+# What the target says comes to the source's godwit half a second late: the first connection's process waits before
+# it passes anything on.
+delay_control() {
+	local godwit porter
+	godwit=$(at strasbourg pgrep -x -n godwit)
+	porter=$(at strasbourg cut -d ' ' -f 1 "/proc/$godwit/task/$godwit/children")
+	at strasbourg strace -qq -o /dev/null -p "$porter" -e inject=sendto:delay_enter=500ms 3>&- &
+	wait_until at strasbourg grep -q '^TracerPid:.[1-9]' "/proc/$porter/status"
+}
+
+@test "a good-bye that comes after the other connections' end is one" {
+	start_drain post
+	delay_control
+	end_migration
+	[ "$status" = 0 ]
+	[[ $output != *"link lost"* ]]
 	checker_verifies tuebingen
 	goes_back
 }

@@ -11,6 +11,7 @@ setup() {
 
 teardown() {
 	local site
+	let_drain
 	for site in strasbourg tuebingen; do
 		at "$site" sh -c 'nft delete table inet cut 2>/dev/null; true'
 		lab workload stop "$site" checker

@@ -189,17 +189,25 @@ stop_slow_mem() {
 	done
 }
 
-# start_drain MODE: the calm checker's, which takes seconds; in mode hybrid the rounds before do, too, and
-# some of the rest has gone by then.
+# start_drain MODE: the calm checker's. In mode hybrid the rounds before take seconds, and some of the rest has gone
+# by then. The drain lasts until let_drain or end_migration.
 start_drain() {
 	local mbit=100
 	[ "$1" != hybrid ] || mbit=150
 	start_migration checker --mode "$1" --max-downtime 60000 --bandwidth $mbit
 	wait_phase_long drain
+	drain_waits=yes
+	lab link tuebingen --rate 20
 	sleep 0.3
 }
 
+let_drain() {
+	[ -z "${drain_waits:-}" ] || lab link tuebingen --clear
+	drain_waits=
+}
+
 end_migration() {
+	let_drain
 	status=0
 	wait "$job" || status=$?
 	output=$(cat "$BATS_TEST_TMPDIR/out")
