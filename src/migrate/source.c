@@ -703,6 +703,7 @@ static int run_commit(void *ctx, struct err *e)
 		r = wait_restored(s, e);
 	if (r == 0)
 		r = wait_message(s, MSG_RUNNING, &m, e);
+	r = explain(s, r, e);
 	s->running = clock_now();
 	if (r == 0) {
 		s->target_announced_ns = phase_ns(&m.body.phases, "announced");
