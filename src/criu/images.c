@@ -247,6 +247,13 @@ static const char *error_text(const char *line)
 	return p ? p + strlen("): ") : NULL;
 }
 
+/* Which it gives after each failure; and what it says first of all where it may not raise its own limit of open files
+ * (rlimit_unlimit_nofile() in its util.c), which it then does without. */
+static bool is_no_reason(const char *error)
+{
+	return strstr(error, "FAILED") || strstr(error, "Can't setup RLIMIT_NOFILE for self");
+}
+
 void criu_log_tail(const char *path, char *ret, size_t size)
 {
 	_cleanup_free_ char *text = NULL;
@@ -260,7 +267,7 @@ void criu_log_tail(const char *path, char *ret, size_t size)
 		const char *error = error_text(line);
 		int n;
 
-		if (!error || strstr(error, "FAILED"))
+		if (!error || is_no_reason(error))
 			continue;
 		n = snprintf(ret + len, size - len, "%s%s", len ? "; " : "", error);
 		if (n < 0 || (size_t)n >= size - len)
