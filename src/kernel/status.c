@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +63,45 @@ uint64_t process_started(pid_t pid)
 	for (int i = 0; p && i <= FIELDS_BEFORE; i++)
 		p = strchr(p + 1, ' ');
 	return p ? strtoull(p, NULL, 10) : 0;
+}
+
+/* 'X' when it has ended. */
+static char state_in(const char *path)
+{
+	_cleanup_free_ char *text = NULL;
+	const char *p;
+
+	if (file_read(path, STAT_MAX, &text, NULL) < 0)
+		return 'X';
+	p = strrchr(text, ')');
+	return p && p[1] == ' ' ? p[2] : 'X';
+}
+
+static bool any_thread_runs(pid_t pid)
+{
+	char path[64];
+	struct dirent *entry;
+	bool runs = false;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	d = opendir(path);
+	while (d && !runs && (entry = readdir(d))) {
+		snprintf(path, sizeof(path), "/proc/%d/task/%.16s/stat", pid, entry->d_name);
+		runs = entry->d_name[0] != '.' && state_in(path) == 'R';
+	}
+	if (d)
+		closedir(d);
+	return runs;
+}
+
+bool process_runs(pid_t pid)
+{
+	char path[64], state;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	state = state_in(path);
+	return state == 'R' || (state == 'T' && any_thread_runs(pid));
 }
 
 uint64_t process_ran(pid_t pid)

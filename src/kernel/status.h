@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -27,3 +28,8 @@ uint64_t process_ran(pid_t pid);
 
 /* Who traces a process: 0 for nobody. */
 pid_t process_tracer(pid_t pid);
+
+/* Does its first thread run, or wait for a processor; of a process that is stopped any of them? Of one in a frozen
+ * cgroup: who lets go of what it has traced wakes it, and its cgroup counts it as frozen before it has run as far as
+ * to its next stop. */
+bool process_runs(pid_t pid);

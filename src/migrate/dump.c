@@ -24,7 +24,7 @@
 
 #define START_MS 30000	 /* runc and CRIU up to pre-dump */
 #define FREEZE_MS 10000	 /* a process in an uninterruptible sleep is not frozen before it ends */
-#define PATIENCE_MS 2000 /* for those in vfork to have called exec, and for tracers to leave */
+#define PATIENCE_MS 2000 /* for those in vfork to have called exec, for tracers to leave, and what they leave to stop */
 #define THAWED_NAP_MS 1
 #define DUMP_MS 600000	 /* all of tmpfs and shared memory is written meanwhile */
 #define LEAVE_MS 30000	 /* CRIU to take a no and end */
@@ -125,24 +125,29 @@ int dump_start(struct dump *d, const struct dump_options *o, struct waiter *w, s
 
 /* A parent in vfork(2) can't be traced, and what is traced can't be by CRIU, which calls it a zombie
  * and keeps the container frozen for ten seconds before it gives up. Our own attaching may be the
- * tracer: it ends when it is let run. */
+ * tracer: it ends when it is let run. Of a stopped process that has just been let go of, and is on its way to its stop,
+ * CRIU takes that stop for the one that it asked for, and lets the process run. */
 static bool is_in_the_way(pid_t pid)
 {
-	return vfork_borrows(pid) || process_tracer(pid) != 0;
+	return vfork_borrows(pid) || process_tracer(pid) != 0 || process_runs(pid);
 }
 
 static int refuse(pid_t pid, struct err *e)
 {
 	pid_t tracer = process_tracer(pid);
 
-	if (tracer == 0) {
+	if (tracer != 0) {
 		err_set(e, ERR_REFUSED, EBUSY,
-			"process %d shares its parent's memory (vfork), which CRIU can not dump", pid);
-		return err_remedy(e, "try again when it has called exec or has ended");
+			"process %d is traced by %d, so CRIU can not dump it", pid, tracer);
+		return err_remedy(e, "end the debugger or strace, or try again");
+	}
+	if (!vfork_borrows(pid)) {
+		err_set(e, ERR_REFUSED, EBUSY, "process %d gets no processor on which to come to a stop", pid);
+		return err_remedy(e, "try again when the host is less busy");
 	}
 	err_set(e, ERR_REFUSED, EBUSY,
-		"process %d is traced by %d, so CRIU can not dump it", pid, tracer);
-	return err_remedy(e, "end the debugger or strace, or try again");
+		"process %d shares its parent's memory (vfork), which CRIU can not dump", pid);
+	return err_remedy(e, "try again when it has called exec or has ended");
 }
 
 int dump_freeze(struct dump *d, struct err *e)

@@ -14,6 +14,7 @@ teardown() {
 	local site
 	for site in strasbourg tuebingen; do
 		lab workload stop "$site" checker
+		lab workload stop "$site" mem
 	done
 	at strasbourg sh -c "rmdir /sys/fs/cgroup/outer 2>/dev/null || :"
 }
@@ -96,6 +97,29 @@ nested_start() {
 outer_freeze() {
 	at strasbourg sh -c "echo $1 >/sys/fs/cgroup/outer/cgroup.freeze"
 	wait_until at strasbourg grep -q "frozen $1" /sys/fs/cgroup/outer/checker/cgroup.events
+}
+
+# The host has no Python, and sees its own processes alone.
+tracer() {
+	local host root
+	host=$(host_pid strasbourg)
+	root=/proc/$host/root
+	nsenter -t "$host" -p timeout 60 python3 "$BATS_TEST_DIRNAME/tracer.py" "$1" "$root/var/lib/godwit/journal" \
+		"$root/sys/fs/cgroup/mem"
+}
+
+@test "a stopped process that a tracer lets go of at the freeze is dumped when it stands again" {
+	lab workload start strasbourg mem 20 0
+	pid=$(container_pid strasbourg mem)
+	at strasbourg kill -STOP "$pid"
+	tracer "$pid" 3>&- &
+	migrate strasbourg tuebingen mem --mode stop
+	wait $!
+	[ "$status" = 0 ] || { echo "$output"; return 1; }
+	pid=$(container_pid tuebingen mem)
+	at tuebingen grep -q "^State:.T" "/proc/$pid/status"
+	at tuebingen kill -CONT "$pid"
+	lab workload check tuebingen mem
 }
 
 @test "a container whose upper cgroup is frozen is refused beforehand" {

@@ -3,16 +3,19 @@
 #include "unit.h"
 
 #include "base/file.h"
+#include "kernel/status.h"
 #include "mem/tracker.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 #if defined(__x86_64__) && __has_include(<sys/rseq.h>)
 #include <sys/rseq.h>
@@ -411,6 +414,63 @@ static void a_stopped_process_stays_so(void **state)
 	tear_down(&s);
 }
 
+/* As attaching leaves it when it is stopped: interrupted, once for its stop and once for our interrupt. */
+static void hold_stopped(pid_t pid)
+{
+	int status;
+
+	assert_int_equal(ptrace(PTRACE_SEIZE, pid, NULL, NULL), 0);
+	assert_int_equal(ptrace(PTRACE_INTERRUPT, pid, NULL, NULL), 0);
+	assert_int_equal(waitpid(pid, &status, __WALL), pid);
+	assert_int_equal(ptrace(PTRACE_CONT, pid, NULL, NULL), 0);
+	assert_int_equal(waitpid(pid, &status, __WALL), pid);
+}
+
+/* It shares our processor, which we don't leave to it before we have looked. */
+static bool let_go_and_look(pid_t pid)
+{
+	struct sched_param first = {.sched_priority = 1}, none = {0};
+	bool runs;
+
+	if (sched_setscheduler(0, SCHED_FIFO, &first) < 0)
+		skip();
+	ptrace(PTRACE_DETACH, pid, NULL, NULL);
+	runs = process_runs(pid);
+	sched_setscheduler(0, SCHED_OTHER, &none);
+	return runs;
+}
+
+static void what_is_let_go_of_runs_as_far_as_to_its_stop(void **state)
+{
+	struct timespec tick = {.tv_nsec = 1000000};
+	cpu_set_t here, before;
+	pid_t pid = fork();
+	int status;
+
+	(void)state;
+	if (pid == 0)
+		for (;;)
+			pause();
+	assert_true(pid > 0);
+	CPU_ZERO(&here);
+	CPU_SET((unsigned)sched_getcpu(), &here);
+	assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+	assert_int_equal(sched_setaffinity(0, sizeof(here), &here), 0);
+	assert_int_equal(sched_setaffinity(pid, sizeof(here), &here), 0);
+	kill(pid, SIGSTOP);
+	assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+	assert_false(process_runs(pid));
+	hold_stopped(pid);
+	assert_false(process_runs(pid));
+	assert_true(let_go_and_look(pid));
+	while (process_runs(pid))
+		nanosleep(&tick, NULL);
+	assert_int_equal(state_of(pid), 'T');
+	sched_setaffinity(0, sizeof(before), &before);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+}
+
 static void no_child_of_another_thread_inherits_the_descriptor(void **state)
 {
 	struct scene s;
@@ -485,6 +545,7 @@ int main(void)
 		cmocka_unit_test(one_in_vfork_takes_no_report_from_its_parent),
 		cmocka_unit_test(signals_are_untouched),
 		cmocka_unit_test(a_stopped_process_stays_so),
+		cmocka_unit_test(what_is_let_go_of_runs_as_far_as_to_its_stop),
 		cmocka_unit_test(no_child_of_another_thread_inherits_the_descriptor),
 		cmocka_unit_test(exec_at_any_time_does_no_harm),
 		cmocka_unit_test(a_region_can_grow_at_any_time),
