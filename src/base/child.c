@@ -282,6 +282,15 @@ int child_exit_code(const struct child *c)
 	return WIFEXITED(c->status) ? WEXITSTATUS(c->status) : 128 + WTERMSIG(c->status);
 }
 
+void child_said(const struct child *c, char *ret, size_t size)
+{
+	ssize_t n = 0;
+
+	if (c->output >= 0 && fd_wait(c->output, POLLIN, 0) == 0)
+		n = read(c->output, ret, size - 1);
+	ret[n > 0 ? n : 0] = '\0';
+}
+
 int child_adopt_orphans(void)
 {
 	return prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 ? -errno : 0;

@@ -83,6 +83,10 @@ int child_kill_descendants(uint64_t deadline);
 /* Exit code, or 128 + signal. */
 int child_exit_code(const struct child *c);
 
+/* What one that was started with .capture has said so far, up to @size - 1 bytes of it; "" for nothing. It isn't waited
+ * for more: children of its own may have the pipe open when it has ended. */
+void child_said(const struct child *c, char *ret, size_t size);
+
 /*
  * Runs a program to its end and collects at most @max bytes of its output (the rest is read and
  * dropped) into *ret_out, zero-terminated, which the caller frees; NULL drops all. At the

@@ -61,15 +61,12 @@ static int free_port(uint16_t *ret)
 /* runc has ended: why? */
 static int dump_failed(struct dump *d, struct err *e)
 {
-	char why[512], said[256] = "";
-	ssize_t n;
+	char why[512];
 
 	criu_log_tail(WORKPLACE_CRIU "/dump.log", why, sizeof(why));
-	n = why[0] ? 0 : read(d->runc.output, said, sizeof(said) - 1);
-	if (n > 0)
-		said[n] = '\0';
-	return err_set(e, ERR_LOCAL, EIO, "CRIU could not dump the container: %s",
-		why[0] ? why : said);
+	if (!why[0])
+		child_said(&d->runc, why, sizeof(why));
+	return err_set(e, ERR_LOCAL, EIO, "CRIU could not dump the container: %s", why[0] ? why : "runc has ended");
 }
 
 static int runc_ended(void *ctx, struct err *e)

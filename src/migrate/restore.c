@@ -45,15 +45,12 @@ int restore_prepare(struct restore *r, struct keeper *keeper, const char *annota
 
 static int restore_failed(struct restore *r, struct err *e)
 {
-	char why[512], said[256] = "";
-	ssize_t n;
+	char why[512];
 
 	criu_log_tail(WORKPLACE_CRIU "/restore.log", why, sizeof(why));
-	n = why[0] ? 0 : read(r->runc.output, said, sizeof(said) - 1);
-	if (n > 0)
-		said[n] = '\0';
-	return err_set(e, ERR_LOCAL, EIO, "CRIU could not restore the container: %s",
-		why[0] ? why : said);
+	if (!why[0])
+		child_said(&r->runc, why, sizeof(why));
+	return err_set(e, ERR_LOCAL, EIO, "CRIU could not restore the container: %s", why[0] ? why : "runc has ended");
 }
 
 static int runc_ended(void *ctx, struct err *e)

@@ -15,6 +15,7 @@
 #include "base/text.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -181,6 +182,24 @@ static void children_are_run_and_bounded(void **state)
 	assert_int_equal(child_run(none, 0, NULL, deadline_in_ms(10000)), -ENOENT);
 }
 
+/* Its own child has the pipe open for a second. */
+static void what_a_child_has_said_is_not_waited_for(void **state)
+{
+	const char *const argv[] = {"sh", "-c", "sleep 1 & echo hello", NULL};
+	struct child_opts o = {.argv = argv, .capture = true};
+	_cleanup_child_ struct child c = CHILD_INIT;
+	char said[100];
+
+	(void)state;
+	assert_int_equal(child_start(&c, &o), 0);
+	assert_int_equal(child_wait(&c, deadline_in_ms(10000)), 0);
+	child_said(&c, said, sizeof(said));
+	assert_string_equal(said, "hello\n");
+	child_said(&c, said, sizeof(said));
+	assert_string_equal(said, "");
+	assert_int_equal(fd_wait(c.output, POLLIN, 0), -ETIMEDOUT);
+}
+
 static void children_get_named_descriptors_only(void **state)
 {
 	_cleanup_child_ struct child c = CHILD_INIT;
@@ -301,6 +320,7 @@ int main(void)
 		cmocka_unit_test(fds_travel_and_surplus_is_closed),
 		cmocka_unit_test(reads_end_at_the_deadline),
 		cmocka_unit_test(children_are_run_and_bounded),
+		cmocka_unit_test(what_a_child_has_said_is_not_waited_for),
 		cmocka_unit_test(children_get_named_descriptors_only),
 		cmocka_unit_test(programs_do_not_see_that_more_files_are_allowed),
 		cmocka_unit_test(a_ctrl_c_reaches_children_on_the_terminal_only),
