@@ -47,34 +47,52 @@ pid_t process_tracer(pid_t pid)
 #define STAT_MAX 4096
 #define FIELDS_BEFORE 19 /* from the state on, proc_pid_stat(5) */
 
-uint64_t process_started(pid_t pid)
+/* What stands behind the name in a /proc/PID/stat, from the state on; NULL when it has ended. A name may have anything in
+ * it, parentheses, too. *ret is freed by the caller. */
+static const char *fields_of(const char *path, char **ret)
 {
-	_cleanup_free_ char *text = NULL;
 	const char *p;
+
+	if (file_read(path, STAT_MAX, ret, NULL) < 0)
+		return NULL;
+	p = strrchr(*ret, ')');
+	return p && p[1] == ' ' ? p + 2 : NULL;
+}
+
+static const char *fields_of_process(pid_t pid, char **ret)
+{
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	if (file_read(path, STAT_MAX, &text, NULL) < 0)
+	return fields_of(path, ret);
+}
+
+uint64_t process_started(pid_t pid)
+{
+	_cleanup_free_ char *text = NULL;
+	const char *p = fields_of_process(pid, &text);
+
+	if (!p || *p == 'Z' || *p == 'X')
 		return 0;
-	/* A name may have anything in it, parentheses, too. */
-	p = strrchr(text, ')');
-	if (!p || strncmp(p, ") Z", 3) == 0 || strncmp(p, ") X", 3) == 0)
-		return 0;
-	for (int i = 0; p && i <= FIELDS_BEFORE; i++)
+	for (int i = 0; p && i < FIELDS_BEFORE; i++)
 		p = strchr(p + 1, ' ');
 	return p ? strtoull(p, NULL, 10) : 0;
 }
 
-/* 'X' when it has ended. */
-static char state_in(const char *path)
+pid_t process_parent(pid_t pid)
 {
 	_cleanup_free_ char *text = NULL;
-	const char *p;
+	const char *p = fields_of_process(pid, &text);
 
-	if (file_read(path, STAT_MAX, &text, NULL) < 0)
-		return 'X';
-	p = strrchr(text, ')');
-	return p && p[1] == ' ' ? p[2] : 'X';
+	return p ? (pid_t)strtol(p + 1, NULL, 10) : 0;
+}
+
+static bool thread_runs(const char *path)
+{
+	_cleanup_free_ char *text = NULL;
+	const char *p = fields_of(path, &text);
+
+	return p && *p == 'R';
 }
 
 static bool any_thread_runs(pid_t pid)
@@ -88,7 +106,7 @@ static bool any_thread_runs(pid_t pid)
 	d = opendir(path);
 	while (d && !runs && (entry = readdir(d))) {
 		snprintf(path, sizeof(path), "/proc/%d/task/%.16s/stat", pid, entry->d_name);
-		runs = entry->d_name[0] != '.' && state_in(path) == 'R';
+		runs = entry->d_name[0] != '.' && thread_runs(path);
 	}
 	if (d)
 		closedir(d);
@@ -97,11 +115,10 @@ static bool any_thread_runs(pid_t pid)
 
 bool process_runs(pid_t pid)
 {
-	char path[64], state;
+	_cleanup_free_ char *text = NULL;
+	const char *p = fields_of_process(pid, &text);
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	state = state_in(path);
-	return state == 'R' || (state == 'T' && any_thread_runs(pid));
+	return p && (*p == 'R' || (*p == 'T' && any_thread_runs(pid)));
 }
 
 uint64_t process_ran(pid_t pid)

@@ -26,6 +26,9 @@ uint64_t process_started(pid_t pid);
  * sched-stats.rst in the kernel); 0 when it has ended or the kernel doesn't count. */
 uint64_t process_ran(pid_t pid);
 
+/* 0 when it has ended. */
+pid_t process_parent(pid_t pid);
+
 /* Who traces a process: 0 for nobody. */
 pid_t process_tracer(pid_t pid);
 
