@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "criu/images.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -155,4 +156,15 @@ int workplace_criu_options(const char *annotation, const char *options, struct e
 		return r;
 	}
 	return 0;
+}
+
+int workplace_criu_failed(const char *action, const struct child *runc, struct err *e)
+{
+	char path[sizeof(WORKPLACE_CRIU) + 32], why[512];
+
+	snprintf(path, sizeof(path), WORKPLACE_CRIU "/%s.log", action);
+	criu_log_tail(path, why, sizeof(why));
+	if (!why[0])
+		child_said(runc, why, sizeof(why));
+	return err_set(e, ERR_LOCAL, EIO, "CRIU could not %s the container: %s", action, why[0] ? why : "runc has ended");
 }

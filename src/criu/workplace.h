@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "base/child.h"
 #include "base/err.h"
 
 /*
@@ -41,3 +42,7 @@ int workplace_hide_tmp(struct err *e);
  * @annotation: the container's org.criu.config, NULL when it has none.
  */
 int workplace_criu_options(const char *annotation, const char *options, struct err *e);
+
+/* Sets why CRIU could not @action ("dump" or "restore"): what its log of that in the workplace has, or else what @runc,
+ * which has ended, has said. Always negative. */
+int workplace_criu_failed(const char *action, const struct child *runc, struct err *e);

@@ -4,7 +4,6 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "criu/tmpfs.h"
-#include "criu/images.h"
 #include "criu/workplace.h"
 #include "kernel/status.h"
 #include "kernel/vfork.h"
@@ -58,23 +57,12 @@ static int free_port(uint16_t *ret)
 	return 0;
 }
 
-/* runc has ended: why? */
-static int dump_failed(struct dump *d, struct err *e)
-{
-	char why[512];
-
-	criu_log_tail(WORKPLACE_CRIU "/dump.log", why, sizeof(why));
-	if (!why[0])
-		child_said(&d->runc, why, sizeof(why));
-	return err_set(e, ERR_LOCAL, EIO, "CRIU could not dump the container: %s", why[0] ? why : "runc has ended");
-}
-
 static int runc_ended(void *ctx, struct err *e)
 {
 	struct dump *d = ctx;
 
 	child_wait(&d->runc, deadline_in_ms(LEAVE_MS));
-	return dump_failed(d, e);
+	return workplace_criu_failed("dump", &d->runc, e);
 }
 
 /* Until CRIU calls with @action. */
@@ -240,7 +228,7 @@ int dump_finish(struct dump *d, struct err *e)
 
 	let_criu_leave(d, true);
 	if (!d->o->lazy && child_exit_code(&d->runc) != 0)
-		return dump_failed(d, e);
+		return workplace_criu_failed("dump", &d->runc, e);
 	if (d->o->leave_running) {
 		dump_revoke(d);
 		return 0;

@@ -5,7 +5,6 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "criu/tmpfs.h"
-#include "criu/images.h"
 #include "criu/workplace.h"
 #include "kernel/status.h"
 #include "migrate/images.h"
@@ -43,22 +42,12 @@ int restore_prepare(struct restore *r, struct keeper *keeper, const char *annota
 	return ret < 0 ? ret : workplace_criu_options(annotation, OPTIONS, e);
 }
 
-static int restore_failed(struct restore *r, struct err *e)
-{
-	char why[512];
-
-	criu_log_tail(WORKPLACE_CRIU "/restore.log", why, sizeof(why));
-	if (!why[0])
-		child_said(&r->runc, why, sizeof(why));
-	return err_set(e, ERR_LOCAL, EIO, "CRIU could not restore the container: %s", why[0] ? why : "runc has ended");
-}
-
 static int runc_ended(void *ctx, struct err *e)
 {
 	struct restore *r = ctx;
 
 	child_wait(&r->runc, deadline_in_ms(LEAVE_MS));
-	return restore_failed(r, e);
+	return workplace_criu_failed("restore", &r->runc, e);
 }
 
 /* CRIU connects, hands over the memory of each process, and closes. */
@@ -347,7 +336,7 @@ int restore_finish(struct restore *r, struct waiter *w, struct err *e)
 		ret = child_wait(&r->runc, deadline_in_ms(LEAVE_MS));
 	if (ret < 0)
 		return ret;
-	return child_exit_code(&r->runc) == 0 ? 0 : restore_failed(r, e);
+	return child_exit_code(&r->runc) == 0 ? 0 : workplace_criu_failed("restore", &r->runc, e);
 }
 
 /* Where CRIU waits for us, at its first image or at its gate, it gives up, kills what it has restored
