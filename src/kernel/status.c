@@ -87,30 +87,36 @@ pid_t process_parent(pid_t pid)
 	return p ? (pid_t)strtol(p + 1, NULL, 10) : 0;
 }
 
+/* Whose tracer has let go of it may be in its stop for it a moment longer. */
+static bool runs(char state)
+{
+	return state == 'R' || state == 't';
+}
+
 static bool thread_runs(const char *path)
 {
 	_cleanup_free_ char *text = NULL;
 	const char *p = fields_of(path, &text);
 
-	return p && *p == 'R';
+	return p && runs(*p);
 }
 
 static bool any_thread_runs(pid_t pid)
 {
 	char path[64];
 	struct dirent *entry;
-	bool runs = false;
+	bool found = false;
 	DIR *d;
 
 	snprintf(path, sizeof(path), "/proc/%d/task", pid);
 	d = opendir(path);
-	while (d && !runs && (entry = readdir(d))) {
+	while (d && !found && (entry = readdir(d))) {
 		snprintf(path, sizeof(path), "/proc/%d/task/%.16s/stat", pid, entry->d_name);
-		runs = entry->d_name[0] != '.' && thread_runs(path);
+		found = entry->d_name[0] != '.' && thread_runs(path);
 	}
 	if (d)
 		closedir(d);
-	return runs;
+	return found;
 }
 
 bool process_runs(pid_t pid)
@@ -118,7 +124,7 @@ bool process_runs(pid_t pid)
 	_cleanup_free_ char *text = NULL;
 	const char *p = fields_of_process(pid, &text);
 
-	return p && (*p == 'R' || (*p == 'T' && any_thread_runs(pid)));
+	return p && (runs(*p) || (*p == 'T' && any_thread_runs(pid)));
 }
 
 uint64_t process_ran(pid_t pid)

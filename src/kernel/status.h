@@ -32,7 +32,7 @@ pid_t process_parent(pid_t pid);
 /* Who traces a process: 0 for nobody. */
 pid_t process_tracer(pid_t pid);
 
-/* Does its first thread run, or wait for a processor; of a process that is stopped any of them? Of one in a frozen
- * cgroup: who lets go of what it has traced wakes it, and its cgroup counts it as frozen before it has run as far as
- * to its next stop. */
+/* Does its first thread run, wait for a processor, or is about to, as one that a tracer lets go of; of a process that is
+ * stopped any of them? Of one in a frozen cgroup: its cgroup counts what a tracer has let go of as frozen before it has
+ * run as far as to its next stop. */
 bool process_runs(pid_t pid);

@@ -8,6 +8,7 @@ usage: tracer.py PID JOURNAL CGROUP
 import ctypes
 import os
 import pathlib
+import select
 import sys
 import time
 
@@ -46,20 +47,35 @@ def hog(cpu):
     os._exit(0)
 
 
-def wait_for(what, is_there):
+def wait_for_entry(journal):
     end = time.monotonic() + PATIENCE_S
-    while not is_there():
+    while not any(pathlib.Path(journal).glob("*")):
         if time.monotonic() > end:
-            sys.exit(f"no {what}")
+            sys.exit("no entry in the journal")
+        time.sleep(0.001)
+
+
+class Events:
+    """What cgroup.events tells. A freeze in which something is in the way is over before it can be read."""
+
+    def __init__(self, cgroup):
+        self.file = open(f"{cgroup}/cgroup.events", encoding="ascii")
+        self.file.read()
+        self.poll = select.poll()
+        self.poll.register(self.file, select.POLLPRI)
+
+    def wait(self):
+        if not self.poll.poll(PATIENCE_S * 1000):
+            sys.exit("no freeze")
 
 
 def main(pid, journal, cgroup):
     cpu = min(os.sched_getaffinity(0))
-    events = pathlib.Path(cgroup, "cgroup.events")
-    wait_for("entry in the journal", lambda: os.listdir(journal))
+    events = Events(cgroup)
+    wait_for_entry(journal)
     hold(pid)
     os.sched_setaffinity(pid, {cpu})
-    wait_for("freeze", lambda: "frozen 1" in events.read_text(encoding="ascii"))
+    events.wait()
     hog(cpu)
     time.sleep(0.05)
     ptrace(DETACH, pid)
