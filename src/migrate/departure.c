@@ -6,6 +6,8 @@
 #include "net/netns.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timerfd.h>
@@ -301,12 +303,26 @@ void departure_revoke(struct departure *d)
 		return_home(d);
 }
 
-void departure_let_go(struct departure *d)
+static void tell_packets(const struct hold_stats *stats, struct report *report)
+{
+	char text[160];
+
+	if (stats->late == 0 && stats->overflow == 0)
+		return;
+	snprintf(text, sizeof(text), "of the packets that were held here, others may have overtaken %" PRIu64 ", and %" PRIu64
+		" were lost for want of room", stats->late, stats->overflow);
+	report_note(report, text);
+}
+
+void departure_let_go(struct departure *d, struct report *report)
 {
 	_cleanup_netns_ int back = -1;
 
-	if (d->hold && home_enter(&d->home, &back) == 0)
-		hold_end(d->hold);
+	if (!d->hold || home_enter(&d->home, &back) < 0)
+		return;
+	hold_end(d->hold);
+	d->stats = hold_stats(d->hold);
+	tell_packets(&d->stats, report);
 }
 
 void departure_done(struct departure *d)

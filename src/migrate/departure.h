@@ -83,7 +83,7 @@ int departure_finish(struct departure *d, struct err *e);
 
 /* It stays: its addresses come back. */
 void departure_revoke(struct departure *d);
-/* It runs here again: it gets what was held. */
-void departure_let_go(struct departure *d);
+/* It runs here again: it gets what was held. Of packets that this has not gone well for, the user is told. */
+void departure_let_go(struct departure *d, struct report *report);
 
 void departure_done(struct departure *d);

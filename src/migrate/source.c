@@ -540,7 +540,7 @@ static void undo_dump(void *ctx)
 
 	stop_sending(s);
 	dump_revoke(&s->dump);
-	departure_let_go(&s->departure);
+	departure_let_go(&s->departure, s->report);
 }
 
 /* --- send ------------------------------------------------------------------------------------- */

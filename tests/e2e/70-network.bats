@@ -145,6 +145,7 @@ redis_cli() {
 		at strasbourg pkill -INT -n -x godwit
 		end_migration
 		[ "$status" = 130 ]
+		count_overtaken
 		wait_until no_handlers tuebingen
 	done
 	sleep 1

@@ -42,13 +42,18 @@ move() {
 	shift
 	to=$(other_site "$site")
 	migrate "$site" "$to" "$name" --json "$@"
-	[ "$status" = 0 ] || { echo "$output"; return 1; }
+	assert_success
 	report=$(jq -sc 'map(select(.event == "report")) | .[0]' <<<"$output")
 	jq -sc '{from: map(select(.phase == "freeze"))[0].time, to: map(select(.phase == "drain"))[0].time}' \
 		<<<"$output" >>"$BATS_TEST_TMPDIR/freezes"
 	site=$to
 	migrations=$((migrations + 1))
 	late=$((late + $(jq '.address.late // 0' <<<"$report")))
+}
+
+# What a migration that was rolled back says about that.
+count_overtaken() {
+	[[ ! $output =~ "others may have overtaken "([0-9]+) ]] || late=$((late + BASH_REMATCH[1]))
 }
 
 # nothing_lost JSON: not one datagram, in neither direction, and all in order but those that are known to be late.
