@@ -24,9 +24,9 @@ to_and_fro() {
 	shift
 	for ((i = 0; i < ROUNDS; i++)); do
 		migrate strasbourg tuebingen xonotic --mode "$mode" "$@"
-		[ "$status" = 0 ] || { echo "$output"; return 1; }
+		assert_success
 		migrate tuebingen strasbourg xonotic --mode "$mode" "$@"
-		[ "$status" = 0 ] || { echo "$output"; return 1; }
+		assert_success
 	done
 	lab player status
 }

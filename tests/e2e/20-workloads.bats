@@ -6,7 +6,7 @@ load helpers
 # move FROM TO NAME SECONDS MODE: and it has verified itself for so long.
 move() {
 	migrate "$1" "$2" "$3" --mode "$5" --max-downtime 60000
-	[ "$status" = 0 ] || { echo "$output"; return 1; }
+	assert_success
 	sleep "$4"
 	lab workload check "$2" "$3"
 }
@@ -122,7 +122,7 @@ teardown() {
 	from=strasbourg to=tuebingen again=0
 	for i in $(seq 20); do
 		migrate "$from" "$to" advisor
-		[ "$status" = 0 ] || { echo "$output"; return 1; }
+		assert_success
 		[[ $output != *"madvise"* ]] || again=$((again + 1))
 		sleep 0.2
 		lab workload check "$to" advisor

@@ -40,7 +40,7 @@ assert_no_trace() {
 @test "no capabilities, seccomp, 30 processes with 200 threads" {
 	strict_start 30
 	migrate strasbourg tuebingen checker --mode hybrid --max-downtime 60000
-	[ "$status" = 0 ] || { echo "$output"; return 1; }
+	assert_success
 	checker_verifies tuebingen
 }
 
@@ -115,7 +115,7 @@ tracer() {
 	tracer "$pid" 3>&- &
 	migrate strasbourg tuebingen mem --mode stop
 	wait $!
-	[ "$status" = 0 ] || { echo "$output"; return 1; }
+	assert_success
 	pid=$(container_pid tuebingen mem)
 	at tuebingen grep -q "^State:.T" "/proc/$pid/status"
 	at tuebingen kill -CONT "$pid"

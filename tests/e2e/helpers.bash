@@ -99,6 +99,14 @@ assert_untouched() {
 	at "$1" sh -c "grep -q 'frozen 0' /sys/fs/cgroup/$2/cgroup.events"
 }
 
+# The last command has succeeded. If not, the reason is at its output's end, and a report of many failures may be cut.
+assert_success() {
+	[ "$status" = 0 ] || {
+		printf 'status %s:\n%s\nall of it:\n%s\n' "$status" "$(tail -n 4 <<<"$output")" "$output"
+		return 1
+	}
+}
+
 # assert_says TEXT...: the last output has each of them.
 assert_says() {
 	local text

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What attaching to a process leaves alone: its signals, its siblings, its children, its regions. */
-#include "unit.h"
+#include "tracking.h"
 
 #include "base/file.h"
 #include "kernel/status.h"
-#include "mem/tracker.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -26,6 +25,7 @@
 
 #define PAGES 64
 #define REGION PAGES_TO_BYTES(PAGES)
+#define BACKEND "write-protect"
 #define ATTACHMENTS 60 /* where something must not happen that happens now and then */
 
 enum order {
@@ -301,17 +301,16 @@ static void set_up(struct scene *s)
 	struct err e = ERR_INIT;
 
 	*s = (struct scene){0};
-	if (tracker_new("write-protect", &s->tracker, &e) == -ENOSYS)
+	if (tracker_new(BACKEND, &s->tracker, &e) == -ENOSYS)
 		skip();
-	assert_non_null(s->tracker);
+	tracker_free(s->tracker);
 	assert_int_equal(pipe(s->child.orders), 0);
 	assert_int_equal(pipe(s->child.answers), 0);
 	s->child.pid = fork();
 	if (s->child.pid == 0)
 		child_main(&s->child);
 	s->child.base = take_answer(&s->child);
-	look(s);
-	assert_false(s->scan.v[0].untracked);
+	s->tracker = track(BACKEND, s->child.pid, &s->scan);
 	assert_true(ranges_contain(&s->scan.v[0].written, s->child.base, s->child.base + REGION));
 	look(s);
 	assert_false(is_written(s, 5));
@@ -329,16 +328,11 @@ static void tear_down(struct scene *s)
 	}
 }
 
-/* Attaches once more. */
 static void attach_again(struct scene *s)
 {
-	struct err e = ERR_INIT;
-
 	tracker_scan_done(&s->scan);
 	tracker_free(s->tracker);
-	assert_int_equal(tracker_new("write-protect", &s->tracker, &e), 0);
-	look(s);
-	assert_false(s->scan.v[0].untracked);
+	s->tracker = track(BACKEND, s->child.pid, &s->scan);
 }
 
 static void one_in_vfork_takes_no_report_from_its_parent(void **state)

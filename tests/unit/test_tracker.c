@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A child process does what it is told with its memory, and the tracker must see it. */
-#include "unit.h"
-
-#include "mem/tracker.h"
+#include "tracking.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -208,19 +206,14 @@ static bool is_written(const struct scene *s, uint32_t page)
 
 static void set_up(struct scene *s)
 {
-	struct err e = ERR_INIT;
-
 	*s = (struct scene){0};
-	tracker_new(backend, &s->tracker, &e);
-	assert_non_null(s->tracker);
 	assert_int_equal(pipe(s->child.orders), 0);
 	assert_int_equal(pipe(s->child.answers), 0);
 	s->child.pid = fork();
 	if (s->child.pid == 0)
 		child_main(&s->child);
 	s->child.base = take_answer(&s->child);
-	look(s);
-	assert_false(s->scan.v[0].untracked);
+	s->tracker = track(backend, s->child.pid, &s->scan);
 	assert_true(has_all(s, 0, s->child.base));
 	look(s);
 	assert_false(is_written(s, 5));
