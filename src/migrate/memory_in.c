@@ -37,16 +37,21 @@ static int on_incoming(void *ctx, struct err *e)
 	return r;
 }
 
-/* Once everything is installed the keeper may go. */
+/* Once everything is installed the keeper may go, and nothing else that it says matters. */
 static int on_keeper(void *ctx, struct err *e)
 {
 	struct memory_in *m = ctx;
-	int r;
 
-	if (keeper_done(m->keeper))
+	if (keeper_event(m->keeper, e) >= 0)
+		return 0;
+	if (!keeper_done(m->keeper))
+		return -e->code;
+	m->keeper_gone = e->code == EPIPE;
+	*e = ERR_INIT;
+	if (!m->parted || !m->keeper_gone)
 		return 1;
-	r = keeper_event(m->keeper, e);
-	return r < 0 ? r : 0;
+	waiter_remove(m->waiter, keeper_event_fd(m->keeper));
+	return err_set(e, ERR_CANCELLED, ESRCH, "all is here, and its keeper has ended");
 }
 
 int memory_in_start(struct memory_in *m, const struct keeper_config *c, unsigned streams,
@@ -71,6 +76,7 @@ static int add(struct memory_in *m, struct incoming *in, struct channel *c, stru
 	if (waiter_add(m->waiter, transport_fd(c->transport), on_incoming, in) < 0)
 		return err_sys(e, E2BIG, "channels of pages");
 	*in = (struct incoming){.memory = m, .channel = *c};
+	m->parted = false;
 	return 0;
 }
 
@@ -257,6 +263,7 @@ void memory_in_part(struct memory_in *m)
 		end_incoming(m, &m->bulk[i], keeper_stream_line(m->keeper, i));
 	end_incoming(m, &m->urgent, keeper_urgent_line(m->keeper));
 	m->streams = 0;
+	m->parted = true;
 }
 
 int memory_in_ask_again(struct memory_in *m, struct err *e)

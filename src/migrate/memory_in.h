@@ -29,6 +29,8 @@ struct memory_in {
 	struct incoming bulk[SENDER_STREAMS_MAX], urgent;
 	unsigned streams;
 	bool hurried; /* processes may wait for what comes */
+	bool parted;	  /* there are no channels now */
+	bool keeper_gone; /* killed when it had done its work */
 	struct waiter *waiter; /* borrowed */
 	void (*on_cut)(void *ctx); /* the source stands still; NULL: nobody cares any more */
 	void *ctx;
@@ -70,7 +72,8 @@ struct pager_stats memory_in_stats(struct memory_in *m);
 /* All is here: what becomes of the channels doesn't matter any more. */
 void memory_in_unwatch(struct memory_in *m);
 
-/* Ends the channels and their porters, as often as the link breaks: others may be added. */
+/* Ends the channels and their porters, as often as the link breaks: others may be added. A keeper that is killed from now
+ * on ends waiting with ERR_CANCELLED if all is here: nobody has to come again then. */
 void memory_in_part(struct memory_in *m);
 
 /* What is waited for is asked for anew, after the last ones to be asked were lost. */

@@ -663,6 +663,8 @@ static int drain(struct target *t, struct err *e)
 	if (r < 0)
 		return r;
 	took_over = r > 0;
+	/* A keeper that is killed now, and with it the channels that bring pages, is no lost link. */
+	memory_in_unwatch(&t->memory);
 	r = journal_step(&t->journal, "drained", e);
 	if (r == 0)
 		r = FAULT(target_journal_drained, e);
@@ -732,14 +734,15 @@ static int go_on(struct target *t, struct comeback *c, struct err *e)
 }
 
 /* 1: nobody needs to come any more. Without its source a container that has everything is waited with for
- * a while only, since what is missing then is a good-bye. */
+ * a while only, since what is missing then is a good-bye; without its keeper it isn't, since the agent says that
+ * itself then (answer.c). */
 static int await_source(struct target *t, struct err *e)
 {
 	struct comeback c;
 
 	request_log(&t->request, "the link is lost (%s): processes that touch missing memory wait", e->text);
 	part(t);
-	for (;;) {
+	while (!t->memory.keeper_gone) {
 		int r;
 
 		*e = ERR_INIT;
@@ -754,6 +757,7 @@ static int await_source(struct target *t, struct err *e)
 		else if (e->class != ERR_PEER && r != -ETIMEDOUT)
 			return r;
 	}
+	return 1;
 }
 
 /* Without these the drain goes on as long as the link holds. */
