@@ -83,19 +83,32 @@ class Game(Workload):
         return {"lost_to": int(lab("player", "missed")) - self.missed}
 
 
-class Distant(Game):
-    """The game between sites 50 ms and 100 Mbit/s apart. By hand, post-copy fetches a page a round
-    trip there, which takes the better part of an hour."""
+class Apart:
+    """In front of a workload's class: the sites are that far apart."""
 
-    procedures = [p for p in PROCEDURES if p != "by-hand-post"]
+    link = ()
 
     def start(self):
-        lab("link", SITES[1], "--delay", 50, "--rate", 100)
+        lab("link", SITES[1], *self.link)
         super().start()
 
     def stop(self):
         super().stop()
         lab("link", SITES[1], "--clear")
+
+
+class Distant(Apart, Game):
+    """By hand, post-copy fetches a page a round trip there, which takes the better part of an hour."""
+
+    link = ("--delay", 50, "--rate", 100)
+    procedures = [p for p in PROCEDURES if p != "by-hand-post"]
+
+
+class Metro(Apart, Mem):
+    """Two sites of a town; nothing writes."""
+
+    link = ("--delay", 1)
+    procedures = ["by-hand-post", "post", "hybrid"]
 
 
 class Copy(Mem):
@@ -217,6 +230,7 @@ ALL = {w.name: w for w in [
     Mem("mem-1024-100-hot", 1024, 100, "hot"),
     Redis("redis"),
     Distant("game-50ms-100mbit"),
+    Metro("mem-100-0-1ms", 100, 0),
     Datagrams("traffic-datagrams"),
     Download("traffic-download"),
     Clients("traffic-redis"),
