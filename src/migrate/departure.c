@@ -303,14 +303,14 @@ void departure_revoke(struct departure *d)
 		return_home(d);
 }
 
-static void tell_packets(const struct hold_stats *stats, struct report *report)
+static void tell_packets(struct hold_stats stats, struct report *report)
 {
 	char text[160];
 
-	if (stats->late == 0 && stats->overflow == 0)
+	if (stats.late == 0 && stats.overflow == 0)
 		return;
 	snprintf(text, sizeof(text), "of the packets that were held here, others may have overtaken %" PRIu64 ", and %" PRIu64
-		" were lost for want of room", stats->late, stats->overflow);
+		" were lost for want of room", stats.late, stats.overflow);
 	report_note(report, text);
 }
 
@@ -321,8 +321,7 @@ void departure_let_go(struct departure *d, struct report *report)
 	if (!d->hold || home_enter(&d->home, &back) < 0)
 		return;
 	hold_end(d->hold);
-	d->stats = hold_stats(d->hold);
-	tell_packets(&d->stats, report);
+	tell_packets(hold_stats(d->hold), report);
 }
 
 void departure_done(struct departure *d)

@@ -8,6 +8,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
+static bool is_there(const struct incoming *in)
+{
+	return in->channel.transport;
+}
+
 /* 1: the stream has ended. */
 static int take_mark(struct incoming *in, const struct msg *m, struct err *e)
 {
@@ -48,8 +53,9 @@ static int on_keeper(void *ctx, struct err *e)
 		return -e->code;
 	m->keeper_gone = e->code == EPIPE;
 	*e = ERR_INIT;
-	if (!m->parted || !m->keeper_gone)
+	if (is_there(&m->urgent) || !m->keeper_gone)
 		return 1;
+	/* Or every other wait would end by it, too. */
 	waiter_remove(m->waiter, keeper_event_fd(m->keeper));
 	return err_set(e, ERR_CANCELLED, ESRCH, "all is here, and its keeper has ended");
 }
@@ -76,7 +82,6 @@ static int add(struct memory_in *m, struct incoming *in, struct channel *c, stru
 	if (waiter_add(m->waiter, transport_fd(c->transport), on_incoming, in) < 0)
 		return err_sys(e, E2BIG, "channels of pages");
 	*in = (struct incoming){.memory = m, .channel = *c};
-	m->parted = false;
 	return 0;
 }
 
@@ -98,11 +103,6 @@ static int add_urgent(struct memory_in *m, struct channel *c, struct err *e)
 
 	thread_come_first(transport_carrier(c->transport));
 	return r < 0 ? r : add(m, &m->urgent, c, e);
-}
-
-static bool is_there(const struct incoming *in)
-{
-	return in->channel.transport;
 }
 
 int memory_in_add(struct memory_in *m, struct channel *c, const struct msg_hello *hello, struct err *e)
@@ -263,7 +263,6 @@ void memory_in_part(struct memory_in *m)
 		end_incoming(m, &m->bulk[i], keeper_stream_line(m->keeper, i));
 	end_incoming(m, &m->urgent, keeper_urgent_line(m->keeper));
 	m->streams = 0;
-	m->parted = true;
 }
 
 int memory_in_ask_again(struct memory_in *m, struct err *e)

@@ -29,7 +29,6 @@ struct memory_in {
 	struct incoming bulk[SENDER_STREAMS_MAX], urgent;
 	unsigned streams;
 	bool hurried; /* processes may wait for what comes */
-	bool parted;	  /* there are no channels now */
 	bool keeper_gone; /* killed when it had done its work */
 	struct waiter *waiter; /* borrowed */
 	void (*on_cut)(void *ctx); /* the source stands still; NULL: nobody cares any more */

@@ -455,6 +455,7 @@ static void what_is_let_go_of_runs_as_far_as_to_its_stop(void **state)
 	assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
 	assert_false(process_runs(pid));
 	hold_stopped(pid);
+	assert_int_equal(state_of(pid), 't');
 	assert_true(let_go_and_look(pid));
 	while (process_runs(pid))
 		nanosleep(&tick, NULL);
@@ -491,7 +492,7 @@ static void exec_at_any_time_does_no_harm(void **state)
 	while ((r = waitpid(s.child.pid, &status, WNOHANG)) == 0) {
 		tracker_scan_done(&s.scan);
 		tracker_free(s.tracker);
-		assert_int_equal(tracker_new("write-protect", &s.tracker, &e), 0);
+		assert_int_equal(tracker_new(BACKEND, &s.tracker, &e), 0);
 		assert_int_equal(tracker_scan(s.tracker, &s.child.pid, 1, false, &s.scan, &e), 0);
 	}
 	assert_int_equal(r, s.child.pid);
