@@ -104,7 +104,7 @@ workload_bundle() {
 		tiny_rootfs
 		bundle echo-own "$STATE/tiny" "/run /tmp" "" /echo :: "$ECHO_PORT" "$@"
 		;;
-	checker | mem | bigtmpfs | advisor)
+	checker | mem | bigtmpfs | advisor | edge)
 		tiny_rootfs
 		[ "$name" != checker ] || local BUNDLE_EDIT=${BUNDLE_EDIT:-$CHECKER_EDIT}
 		bundle "$name" "$STATE/tiny" "/run /tmp" "$address" "/$name" "$@"
@@ -118,7 +118,7 @@ workload_bundle() {
 		bundle redis-net "$STATE/redis" "/run /tmp" "$FLOATING/24 dev br0" /usr/bin/redis-server \
 			--bind "$FLOATING" --protected-mode no --save "" --enable-debug-command yes "$@"
 		;;
-	*) die "no workload \"$name\"; there are: checker, mem, bigtmpfs, advisor, redis, redis-net, echo, echo6, echo-own, ddnet" ;;
+	*) die "no workload \"$name\"; there are: checker, mem, bigtmpfs, advisor, edge, redis, redis-net, echo, echo6, echo-own, ddnet" ;;
 	esac
 }
 

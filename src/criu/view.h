@@ -18,6 +18,9 @@
  * since for each page of a region CRIU makes room, 16 bytes, that it copies to where the process sees it,
  * 5 ms per GB; they get their length back in the images (images_lengthen()).
  *
+ * And where a thread's stack pointer is at the very beginning of a page CRIU takes every page of the process for
+ * one of a stack (is_stack() in criu/mem.c compares what it should leave out), and saves it itself, within the freeze.
+ *
  * Where it isn't loaded or has nothing for a process, CRIU sees all, and it takes longer.
  */
 

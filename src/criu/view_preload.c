@@ -93,13 +93,20 @@ static void load_spared(int pid)
 	close(fd);
 }
 
-/* The first span that ends behind @addr, or NULL. */
+/* The first span that ends behind @addr, or NULL. They ascend. */
 static const struct view_span *span_from(uint64_t addr)
 {
-	for (size_t i = 0; i < spared.n; i++)
-		if (spared.v[i].end > addr)
-			return &spared.v[i];
-	return NULL;
+	size_t from = 0, to = spared.n;
+
+	while (from < to) {
+		size_t middle = from + (to - from) / 2;
+
+		if (spared.v[middle].end > addr)
+			to = middle;
+		else
+			from = middle + 1;
+	}
+	return from < spared.n ? &spared.v[from] : NULL;
 }
 
 static uint64_t lesser(uint64_t a, uint64_t b)

@@ -77,6 +77,26 @@ static int scan(int fd, uint64_t start, uint64_t end, bool written, struct range
 	return 0;
 }
 
+int pagemap_has_guard(int fd, uint64_t start, uint64_t end)
+{
+	struct gw_page_region v;
+	struct gw_pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.start = start,
+		.end = end,
+		.vec = (uintptr_t)&v,
+		.vec_len = 1,
+		.max_pages = 1,
+		.category_mask = GW_PAGE_IS_GUARD,
+		.return_mask = GW_PAGE_IS_GUARD,
+	};
+	int n = ioctl(fd, GW_PAGEMAP_SCAN, &arg);
+
+	if (n < 0)
+		return errno == EINVAL || errno == ENOTTY ? 0 : -errno;
+	return n > 0;
+}
+
 bool pagemap_is_registered(int fd, uint64_t addr)
 {
 	struct gw_page_region v;

@@ -25,3 +25,4 @@ struct gw_pm_scan_arg {
 #define GW_PAGE_IS_PRESENT (1u << 3)
 #define GW_PAGE_IS_SWAPPED (1u << 4)
 #define GW_PAGE_IS_PFNZERO (1u << 5)
+#define GW_PAGE_IS_GUARD (1u << 8) /* since Linux 6.15 */

@@ -17,10 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Below that CRIU is as fast by itself. Regions: above the usual size of a thread's stack, whose
- * pages in use CRIU takes along, so that nothing has to wait for them. */
-#define PROCESS_MIN (64ull << 20)
-#define REGION_MIN (16ull << 20)
+/* Below that CRIU is as fast by itself. */
+#define PROCESS_MIN (4ull << 20)
+#define REGION_MIN (128ull << 10) /* from there on malloc(3) has a region for each allocation */
 #define WARM_MAX (512ull << 20)
 #define LOCKED "\nVmLck:"
 #define MAPS_MAX (64u << 20)
@@ -68,7 +67,47 @@ static void begin_count(struct large *l, const char *cgroup)
 	l->counting = true;
 }
 
+/* Of regions with guard pages CRIU is to see all, since it looks for these. Only from Linux 6.19 on there is a flag by
+ * which smaps_plain() knows them. */
+static int find_guarded(const struct large_process *p, struct ranges *ret)
+{
+	_cleanup_close_ int pagemap = pagemap_open(p->pid);
+	int r = pagemap < 0 ? pagemap : 0;
+
+	for (size_t i = 0; r >= 0 && i < p->smaps.n; i++) {
+		const struct region *g = &p->smaps.regions[i];
+
+		if (!ranges_contain(&p->spared, g->start, g->end))
+			continue;
+		r = pagemap_has_guard(pagemap, g->start, g->end);
+		if (r > 0)
+			r = ranges_add(ret, g->start, g->end);
+	}
+	return r < 0 ? r : 0;
+}
+
+static int spare(struct large_process *p)
+{
+	_cleanup_ranges_ struct ranges guarded = RANGES_INIT;
+	int r = smaps_plain(&p->smaps, REGION_MIN, &p->spared);
+
+	if (r == 0)
+		r = find_guarded(p, &guarded);
+	return r < 0 ? r : ranges_remove(&p->spared, &guarded);
+}
+
 /* 1 when there is something to spare. */
+static int read_regions(struct large_process *p)
+{
+	int r = smaps_read(p->pid, &p->smaps);
+
+	if (r == 0)
+		r = spare(p);
+	if (r < 0)
+		return r == -ENOMEM ? r : 0;
+	return p->spared.n > 0;
+}
+
 static int look(struct large *l, struct large_process *p, pid_t pid, const char *cgroup)
 {
 	_cleanup_free_ char *status = NULL;
@@ -78,14 +117,21 @@ static int look(struct large *l, struct large_process *p, pid_t pid, const char 
 	if (status_read(pid, &status) < 0 || !is_large(status))
 		return 0;
 	begin_count(l, cgroup);
-	if (smaps_read(pid, &p->smaps) < 0)
-		return 0;
 	p->locked = status_bytes(status, LOCKED);
-	r = smaps_plain(&p->smaps, REGION_MIN, &p->spared);
-	if (r < 0)
-		return r;
-	warm(&p->smaps, &p->spared);
-	return p->spared.n > 0;
+	r = read_regions(p);
+	if (r > 0)
+		warm(&p->smaps, &p->spared);
+	return r;
+}
+
+/* The process is frozen, and CRIU would read the same. */
+static int look_again(struct large_process *p)
+{
+	pid_t pid = p->pid;
+
+	process_forget(p);
+	*p = (struct large_process){.pid = pid, .is_current = true};
+	return read_regions(p);
 }
 
 int large_look(struct large *l, const char *cgroup, struct err *e)
@@ -155,24 +201,34 @@ static void finish_count(struct large *l)
 	l->uncounting = pthread_create(&l->counter, NULL, stop_counting, &l->count) == 0;
 }
 
+/* 1 when CRIU's view of it is narrowed. */
+static int narrow(struct large_process *p, struct err *e)
+{
+	int r = is_unchanged(p) ? 1 : look_again(p);
+
+	if (r < 0)
+		return err_sys(e, -r, "regions of process %d", p->pid);
+	if (r == 0)
+		return 0;
+	smaps_shorten(&p->smaps, &p->spared);
+	r = view_narrow(p->pid, &p->spared, p->smaps.text, e);
+	return r < 0 ? r : 1;
+}
+
 int large_narrow(struct large *l, struct err *e)
 {
-	int r = 0;
-
 	finish_count(l);
+	for (size_t i = l->n; i-- > 0;) {
+		int r = narrow(&l->v[i], e);
 
-	for (size_t i = l->n; r == 0 && i-- > 0;) {
-		struct large_process *p = &l->v[i];
-
-		if (is_unchanged(p)) {
-			smaps_shorten(&p->smaps, &p->spared);
-			r = view_narrow(p->pid, &p->spared, p->smaps.text, e);
-		} else {
-			process_forget(p);
-			*p = l->v[--l->n];
-		}
+		if (r < 0)
+			return r;
+		if (r > 0)
+			continue;
+		process_forget(&l->v[i]);
+		l->v[i] = l->v[--l->n];
 	}
-	return r;
+	return 0;
 }
 
 static int list_pages(struct large_process *p)
@@ -227,8 +283,11 @@ int large_add(const struct large *l, const char *images, struct err *e)
 static bool is_as_it_was(const struct large_process *p)
 {
 	_cleanup_smaps_ struct smaps now = SMAPS_INIT;
+	_cleanup_ranges_ struct ranges guarded = RANGES_INIT;
 
-	return smaps_read(p->pid, &now) == 0 && smaps_agree(&p->smaps, &now);
+	return p->is_current ||
+		(smaps_read(p->pid, &now) == 0 && smaps_agree(&p->smaps, &now) &&
+			find_guarded(p, &guarded) == 0 && guarded.n == 0);
 }
 
 static void *verify(void *arg)

@@ -12,12 +12,12 @@
 #include <sys/types.h>
 
 /*
- * Processes with much memory: spares CRIU, and the freeze, what it would do with each of their pages
+ * Processes with more than a few MB of memory: spares CRIU, and the freeze, what it would do with each of their pages
  * in a lazy dump (criu/view.h).
  *
  * Before the freeze their regions are read, with flags. In the freeze it is seen that they are the
- * same still, CRIU is shown what was read, and godwit lists the pages itself. What an application
- * advised about a whole region in that moment (madvise(2)) leaves no trace in the list of regions. Therefore
+ * same still, or they are read anew, as CRIU would. CRIU is shown what was read, and godwit lists the pages itself. What
+ * an application advised about a whole region in that moment (madvise(2)) leaves no trace in the list of regions. Therefore
  * calls are counted (kernel/advice.h), and if there were any, or it can't be said, the flags are read again,
  * which takes 12 ms per GB, while the target restores: if they have changed, what it restores is not what there is.
  */
@@ -26,7 +26,8 @@ struct large_process {
 	pid_t pid;
 	uint32_t vpid;	       /* once its pages are listed */
 	uint64_t locked;       /* bytes that mlock(2) keeps in memory */
-	struct smaps smaps;    /* before the freeze */
+	struct smaps smaps;    /* before the freeze, or in it */
+	bool is_current;       /* in it: nothing of that can have changed since */
 	struct ranges spared;  /* the regions that CRIU doesn't look into */
 	struct ranges pages;   /* of those, what exists */
 };

@@ -114,6 +114,22 @@ teardown() {
 	move tuebingen strasbourg bigtmpfs 1 stop
 }
 
+# CRIU would save all of it as it saves a stack, within the freeze.
+@test "a process that CRIU takes for nothing but stack" {
+	lab workload start strasbourg edge 32
+	sleep 0.5
+	from=strasbourg to=tuebingen
+	for mode in hybrid post; do
+		migrate "$from" "$to" edge --json --mode $mode
+		assert_success
+		[ "$(jq -s 'map(select(.event == "report"))[0].memory_bytes' <<<"$output")" -ge $((32 << 20)) ]
+		sleep 0.5
+		lab workload check "$to" edge
+		from=$to
+		to=$(other_site "$from")
+	done
+}
+
 # What it advises goes unseen in the list of regions; CRIU is shown flags that were read before the freeze.
 @test "memory whose treatment changes at the moment of the freeze" {
 	lab workload start strasbourg advisor 96

@@ -130,6 +130,30 @@ static void other_questions_are_answered_by_the_kernel(void **state)
 	close(fds[1]);
 }
 
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102 /* Linux 6.13 */
+#endif
+
+static void guard_pages_are_found(void **state)
+{
+	int fd = pagemap_open(getpid());
+	uint64_t end = base + PAGES_TO_BYTES(PAGES);
+	bool has_them, tells;
+
+	(void)state;
+	assert_int_equal(pagemap_has_guard(fd, base, end), 0);
+	has_them = madvise(memory + PAGES_TO_BYTES(7), PAGE_BYTES, MADV_GUARD_INSTALL) == 0;
+	tells = has_them && pagemap_has_guard(fd, base, end) == 1;
+	if (tells) {
+		assert_int_equal(pagemap_has_guard(fd, base, base + PAGES_TO_BYTES(7)), 0);
+		assert_int_equal(pagemap_has_guard(fd, base + PAGES_TO_BYTES(7), end), 1);
+		assert_int_equal(pagemap_has_guard(fd, base + PAGES_TO_BYTES(8), end), 0);
+	}
+	close(fd);
+	if (!tells)
+		skip(); /* before Linux 6.15 */
+}
+
 static void smaps_says_what_it_shall(void **state)
 {
 	char path[64], text[20] = "";
@@ -160,6 +184,7 @@ int main(void)
 		cmocka_unit_test(at_the_ends_nothing_is_lost),
 		cmocka_unit_test(other_questions_are_answered_by_the_kernel),
 		cmocka_unit_test(smaps_says_what_it_shall),
+		cmocka_unit_test(guard_pages_are_found), /* last: it changes them */
 	};
 
 	return cmocka_run_group_tests(tests, enter, leave);
