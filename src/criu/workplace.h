@@ -18,6 +18,11 @@
 #define WORKPLACE_CRIU WORKPLACE_DIR "/criu"
 #define WORKPLACE_PROGRAMS WORKPLACE_DIR "/bin" /* found before others: tar_program.c */
 #define WORKPLACE_PRELOAD WORKPLACE_DIR "/preload.so" /* view.h */
+/* Where CRIU looks for cgroups, and those of version 2 in it (its --cgroup-yard). It would mount them itself else, for a
+ * moment within the freeze: that waits for whoever changes any cgroup, and takes the options of the host's own mount
+ * away (nsdelegate, say), since those of the last one hold for all. */
+#define WORKPLACE_CGROUPS WORKPLACE_DIR "/cgroups"
+#define WORKPLACE_UNIFIED WORKPLACE_CGROUPS "/unified"
 #define WORKPLACE_TRACING WORKPLACE_DIR "/tracing" /* kernel/advice.h */
 
 /* Enters a new mount namespace with an empty workplace, which takes memory as it fills. The process

@@ -28,10 +28,12 @@
 #define DUMP_MS 600000	 /* all of tmpfs and shared memory is written meanwhile */
 #define LEAVE_MS 30000	 /* CRIU to take a no and end */
 /* Packets are held by godwit, so CRIU's own lock has nothing to do and leaves nothing behind. Of a
- * connection that no accept() has taken yet CRIU can't carry what it is. */
+ * connection that no accept() has taken yet CRIU can't carry what it is. Of cgroups it looks at those alone in which
+ * runc puts a container (version 2): for each hierarchy of version 1 that the kernel has it would mount one. */
 #define OPTIONS                                                                                    \
 	"verbosity=1\naddress 127.0.0.1\nnetwork-lock skip\nskip-in-flight\n"                     \
 	"action-script " WORKPLACE_DIR "/hook\n"
+	"cgroup-yard " WORKPLACE_CGROUPS "\ncgroup-dump-controller \"\"\n"                           \
 
 int dump_prepare(struct dump *d, const struct container *c, const char *annotation, struct err *e)
 {
@@ -39,6 +41,8 @@ int dump_prepare(struct dump *d, const struct container *c, const char *annotati
 
 	d->container = c;
 	if (r == 0)
+	if (r == 0)
+		r = cgroup_bind(WORKPLACE_UNIFIED, e);
 		r = hooks_open(&d->hooks, WORKPLACE_DIR, e);
 	return r < 0 ? r : workplace_criu_options(annotation, OPTIONS, e);
 }

@@ -28,7 +28,9 @@
 #define LEAVE_MS 10000	  /* CRIU to take a no, kill what it restored and end */
 #define HURRY_MS 500	  /* the same when it does not wait for us */
 #define TASK_MS 5000	  /* CRIU to finish what it has begun to write */
-#define OPTIONS "verbosity=1\nnetwork-lock skip\naction-script " WORKPLACE_DIR "/hook\n"
+#define OPTIONS                                                                                    \
+	"verbosity=1\nnetwork-lock skip\ncgroup-yard " WORKPLACE_CGROUPS "\n"                            \
+	"action-script " WORKPLACE_DIR "/hook\n"
 
 int restore_prepare(struct restore *r, struct keeper *keeper, const char *annotation, struct err *e)
 {
@@ -36,6 +38,8 @@ int restore_prepare(struct restore *r, struct keeper *keeper, const char *annota
 
 	r->keeper = keeper;
 	if (ret == 0)
+	if (ret == 0)
+		ret = cgroup_bind(WORKPLACE_UNIFIED, e);
 		ret = child_adopt_orphans();
 	if (ret == 0 && keeper)
 		ret = lazy_socket_open(&r->lazy, WORKPLACE_CRIU, e);

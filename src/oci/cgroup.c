@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -44,6 +45,18 @@ bool cgroup_is_mounted(void)
 	char path[PATH_MAX];
 
 	return find_mount(path, sizeof(path)) == 0;
+}
+
+int cgroup_bind(const char *dir, struct err *e)
+{
+	char path[PATH_MAX];
+	int r = find_mount(path, sizeof(path));
+
+	if (r == 0)
+		r = dir_make(dir, 0700);
+	if (r == 0 && mount(path, dir, NULL, MS_BIND, NULL) < 0)
+		r = -errno;
+	return r < 0 ? err_sys(e, -r, "cgroups at %s", dir) : 0;
 }
 
 uint64_t cgroup_number(const char *dir)

@@ -13,6 +13,9 @@
 /* Is the hierarchy mounted anywhere here? */
 bool cgroup_is_mounted(void);
 
+/* Shows it at @dir, too, which is made. */
+int cgroup_bind(const char *dir, struct err *e);
+
 /* The directory of @pid's cgroup, wherever the hierarchy is mounted here. 0 or -errno; on
  * failure @ret is "". */
 int cgroup_of(pid_t pid, char *ret, size_t size);
