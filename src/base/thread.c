@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/thread.h"
 
+#include "base/clock.h"
+#include "base/file.h"
+
+#include <stdio.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -9,15 +13,39 @@
 #define GIVES_WAY 10
 #define COMES_FIRST (-15)
 
+/* A grace period of RCU takes some milliseconds anyway. */
+#define BREATHE_EVERY_NS (NSEC_PER_MSEC / 2)
+
+void thread_breathe(void)
+{
+	static _Thread_local uint64_t last;
+	uint64_t now = clock_now();
+
+	if (now - last < BREATHE_EVERY_NS)
+		return;
+	last = now;
+	sched_yield();
+}
+
 static void apply(pid_t tid, bool gives_way)
 {
 	/* Not allowed to is no reason to fail: it only takes longer. */
 	setpriority(PRIO_PROCESS, (id_t)tid, gives_way ? GIVES_WAY : 0);
 }
 
-void thread_come_first(pid_t tid)
+void thread_come_first(pid_t tid, bool first)
 {
-	setpriority(PRIO_PROCESS, (id_t)tid, COMES_FIRST);
+	setpriority(PRIO_PROCESS, (id_t)tid, first ? COMES_FIRST : 0);
+}
+
+void session_come_first(pid_t pid)
+{
+	char path[64], nice[8];
+
+	setpriority(PRIO_PGRP, (id_t)pid, COMES_FIRST);
+	snprintf(path, sizeof(path), "/proc/%d/autogroup", pid);
+	snprintf(nice, sizeof(nice), "%d", COMES_FIRST);
+	file_poke(path, nice);
 }
 
 int thread_hurry(void)

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/thread.h"
 #include "criu/tmpfs.h"
 #include "criu/workplace.h"
 #include "kernel/status.h"
@@ -32,8 +33,8 @@
  * runc puts a container (version 2): for each hierarchy of version 1 that the kernel has it would mount one. */
 #define OPTIONS                                                                                    \
 	"verbosity=1\naddress 127.0.0.1\nnetwork-lock skip\nskip-in-flight\n"                     \
-	"action-script " WORKPLACE_DIR "/hook\n"
 	"cgroup-yard " WORKPLACE_CGROUPS "\ncgroup-dump-controller \"\"\n"                           \
+	"action-script " WORKPLACE_DIR "/hook\n"
 
 int dump_prepare(struct dump *d, const struct container *c, const char *annotation, struct err *e)
 {
@@ -41,8 +42,8 @@ int dump_prepare(struct dump *d, const struct container *c, const char *annotati
 
 	d->container = c;
 	if (r == 0)
-	if (r == 0)
 		r = cgroup_bind(WORKPLACE_UNIFIED, e);
+	if (r == 0)
 		r = hooks_open(&d->hooks, WORKPLACE_DIR, e);
 	return r < 0 ? r : workplace_criu_options(annotation, OPTIONS, e);
 }
@@ -167,6 +168,7 @@ int dump_freeze(struct dump *d, struct err *e)
 
 void dump_begin(struct dump *d)
 {
+	session_come_first(d->runc.pid);
 	hook_answer(&d->held, true);
 }
 

@@ -14,7 +14,7 @@ int flow_open_control(struct flow *f, const uint8_t token[static MSG_ID_LEN], st
 
 	f->connected = r == 0;
 	if (r == 0)
-		thread_come_first(transport_carrier(f->control.transport));
+		thread_come_first(transport_carrier(f->control.transport), true);
 	return r;
 }
 
@@ -25,7 +25,7 @@ int flow_open_others(struct flow *f, const uint8_t token[static MSG_ID_LEN], uns
 	int r = link_open(&f->link, CHANNEL_URGENT, 0, token, &f->urgent, deadline, e);
 
 	if (r == 0)
-		thread_come_first(transport_carrier(f->urgent.transport));
+		thread_come_first(transport_carrier(f->urgent.transport), true);
 	for (unsigned i = 0; r == 0 && i < streams; i++) {
 		r = link_open(&f->link, CHANNEL_BULK, (uint8_t)i, token, &f->bulk[i], deadline, e);
 		if (r < 0)

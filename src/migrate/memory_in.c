@@ -19,8 +19,7 @@ static int take_mark(struct incoming *in, const struct msg *m, struct err *e)
 	switch (m->type) {
 	case MSG_CUT:
 		in->cut = true;
-		if (in->memory->on_cut)
-			in->memory->on_cut(in->memory->ctx);
+		thread_priority_set(&in->priority, !in->memory->hurried);
 		return 0;
 	case MSG_BULK_END:
 		return 1;
@@ -101,7 +100,7 @@ static int add_urgent(struct memory_in *m, struct channel *c, struct err *e)
 {
 	int r = porter_carry_urgent(c, m->keeper, e);
 
-	thread_come_first(transport_carrier(c->transport));
+	thread_come_first(transport_carrier(c->transport), true);
 	return r < 0 ? r : add(m, &m->urgent, c, e);
 }
 
@@ -120,9 +119,18 @@ int memory_in_add(struct memory_in *m, struct channel *c, const struct msg_hello
 	return r;
 }
 
+/* The restore waits for those that have none yet. */
+static void hurry_cuts(struct memory_in *m)
+{
+	for (unsigned i = 0; i < m->streams; i++)
+		if (is_there(&m->bulk[i]) && !m->bulk[i].cut)
+			thread_priority_set(&m->bulk[i].priority, false);
+}
+
 /* CRIU touches memory while it restores: by then nothing stale may be in the store. */
 int memory_in_wait_cuts(struct memory_in *m, struct err *e)
 {
+	hurry_cuts(m);
 	for (unsigned i = 0; i < m->streams; i++)
 		while (!m->bulk[i].cut) {
 			int fd = transport_fd(m->bulk[i].channel.transport);

@@ -31,8 +31,6 @@ struct memory_in {
 	bool hurried; /* processes may wait for what comes */
 	bool keeper_gone; /* killed when it had done its work */
 	struct waiter *waiter; /* borrowed */
-	void (*on_cut)(void *ctx); /* the source stands still; NULL: nobody cares any more */
-	void *ctx;
 };
 
 #define MEMORY_IN_INIT ((struct memory_in){.keeper = NULL})

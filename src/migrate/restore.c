@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "base/thread.h"
 #include "criu/tmpfs.h"
 #include "criu/workplace.h"
 #include "kernel/status.h"
@@ -38,8 +39,8 @@ int restore_prepare(struct restore *r, struct keeper *keeper, const char *annota
 
 	r->keeper = keeper;
 	if (ret == 0)
-	if (ret == 0)
 		ret = cgroup_bind(WORKPLACE_UNIFIED, e);
+	if (ret == 0)
 		ret = child_adopt_orphans();
 	if (ret == 0 && keeper)
 		ret = lazy_socket_open(&r->lazy, WORKPLACE_CRIU, e);
@@ -272,7 +273,10 @@ int restore_start(struct restore *r, const struct runc_restore *o, const struct 
 
 int restore_feed(struct restore *r, const struct buf *inventory, struct err *e)
 {
-	int ret = fd_write_all(r->inventory, inventory->data, inventory->len, deadline_in_ms(START_MS));
+	int ret;
+
+	session_come_first(r->runc.pid);
+	ret = fd_write_all(r->inventory, inventory->data, inventory->len, deadline_in_ms(START_MS));
 
 	fd_close(&r->inventory);
 	return ret < 0 ? err_sys(e, -ret, "passing %s to CRIU", IMAGE_INVENTORY) : 0;

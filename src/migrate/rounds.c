@@ -36,7 +36,7 @@ static int give_up(const struct plan *p, struct err *e)
 
 /* Sends what is known to be written, with the container slowed down as planned, and looks what has
  * been written meanwhile. */
-static int one_round(const struct rounds *r, bool first, struct plan_round *round, struct err *e)
+static int one_round(const struct rounds *r, struct plan_round *round, struct err *e)
 {
 	struct throttle *throttle = NULL;
 	uint64_t start = clock_now();
@@ -46,7 +46,7 @@ static int one_round(const struct rounds *r, bool first, struct plan_round *roun
 		n = throttle_new(r->copier->cgroup, round->throttle, &throttle, e);
 	if (n == 0)
 		n = copier_send(r->copier, e);
-	if (n == 0 && !first)
+	if (n == 0)
 		n = r->ready(r->ctx, e);
 	if (n == 0)
 		n = wait_sent(r, e);
@@ -78,7 +78,7 @@ int rounds_run(const struct rounds *r, struct plan *ret_plan, struct err *e)
 
 	for (size_t i = 0; n == 0 && p.step == PLAN_COPY; i++) {
 		rounds[i] = (struct plan_round){.bytes = left, .throttle = p.throttle};
-		n = one_round(r, i == 0, &rounds[i], e);
+		n = one_round(r, &rounds[i], e);
 		if (n < 0)
 			return n;
 		left = rounds[i].left;

@@ -17,7 +17,7 @@ struct rounds {
 	struct report *report;
 	struct plan_limits limits;
 	void (*show)(void *ctx); /* called now and then: progress */
-	/* called as the second round goes over, and each after it: the last one may be near */
+	/* called as each round goes over: it may be the last one */
 	int (*ready)(void *ctx, struct err *e);
 	void *ctx;
 };

@@ -16,6 +16,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "base/thread.h"
 #include "base/text.h"
 #include "check/check.h"
 #include "criu/images.h"
@@ -46,7 +47,7 @@
 
 #define CHECK_MS 600000 /* the target reads its whole copy of the root file system */
 #define EXPLAIN_MS 500
-#define AHEAD_S 0.02 /* less than CRIU takes for a dump */
+#define AHEAD_S 0.005 /* far less than CRIU takes for a dump */
 #define GIVE_UP_MS 2000 /* for the target to confirm that it has stopped */
 
 enum owner { OWNER_HERE, OWNER_UNKNOWN, OWNER_THERE };
@@ -427,8 +428,9 @@ static int choose_tracker(struct source *s, struct tracker **ret, struct err *e)
 static int get_ready(void *ctx, struct err *e)
 {
 	struct source *s = ctx;
+	int r = send_control(s, MSG_FREEZE, NULL, e);
 
-	return warm_up(&s->flow.control, eager_total(&s->facts.eager), &s->warmth, &s->waiter, e);
+	return r < 0 ? r : warm_up(&s->flow.control, eager_total(&s->facts.eager), &s->warmth, &s->waiter, e);
 }
 
 static int copy_rounds(struct source *s, struct err *e)
@@ -509,6 +511,9 @@ static int run_dump(void *ctx, struct err *e)
 	/* Unless all of the bulk is waited for anyway. */
 	if (is_lazy(s))
 		flow_leave_room(&s->flow, s->o->bandwidth);
+	flow_hurry(&s->flow);
+	/* CRIU waits for its answers. */
+	thread_come_first(0, true);
 	if (r == 0)
 		r = dump_freeze(&s->dump, e);
 	if (r == 0)
@@ -541,6 +546,7 @@ static void undo_dump(void *ctx)
 	stop_sending(s);
 	dump_revoke(&s->dump);
 	departure_let_go(&s->departure, s->report);
+	thread_come_first(0, false);
 }
 
 /* --- send ------------------------------------------------------------------------------------- */
@@ -786,7 +792,7 @@ static int run_drain(void *ctx, struct err *e)
 	struct source *s = ctx;
 	int r;
 
-	flow_hurry(&s->flow);
+	thread_come_first(0, false);
 	report_phase(s->report, "drain", "it runs there; the rest of the memory follows");
 	r = drain(s, e);
 	while (r < 0 && is_link_lost(s, e)) {

@@ -13,6 +13,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "base/thread.h"
 #include "criu/workplace.h"
 #include "migrate/arrival.h"
 #include "migrate/await.h"
@@ -95,14 +96,26 @@ static int on_timer_alone(void *ctx, struct err *e)
 	return 0;
 }
 
-/* Takes one message of the source; packets are dealt with here. */
+/* Takes one message of the source; packets and what is only to be known are dealt with here. */
 static int take_message(struct target *t, struct msg *ret, struct err *e)
 {
 	int r = channel_recv(&t->control, ret, deadline_in_ms(CHANNEL_SILENCE_MS), e);
 
-	if (r < 0 || (ret->type != MSG_HELD && ret->type != MSG_HELD_END))
+	if (r < 0)
 		return r;
-	r = arrival_message(&t->arrival, ret, e);
+	switch (ret->type) {
+	case MSG_FREEZE:
+		/* CRIU will be at work here in a moment. */
+		if (t->restore.gate_at == 0)
+			cgroup_warm_start(&t->warmer);
+		break;
+	case MSG_HELD:
+	case MSG_HELD_END:
+		r = arrival_message(&t->arrival, ret, e);
+		break;
+	default:
+		return 0;
+	}
 	msg_done(ret);
 	return r;
 }
@@ -125,13 +138,11 @@ static int on_control(void *ctx, struct err *e)
 	return r;
 }
 
-/* The source stands still: CRIU will be at work here in a moment. */
-static void on_cut(void *ctx)
+static int wait_input(struct target *t, uint64_t deadline, struct err *e)
 {
-	struct target *t = ctx;
-
-	if (t->restore.gate_at == 0)
-		cgroup_warm_start(&t->warmer);
+	if (transport_pending(t->control.transport))
+		return 0;
+	return waiter_wait(&t->waiter, transport_fd(t->control.transport), deadline, e);
 }
 
 static int wait_message(struct target *t, struct msg *ret, uint64_t deadline, struct err *e)
@@ -140,8 +151,7 @@ static int wait_message(struct target *t, struct msg *ret, uint64_t deadline, st
 
 	*ret = MSG_INIT;
 	while (r == 0 && ret->type == MSG_NONE) {
-		if (!transport_pending(t->control.transport))
-			r = waiter_wait(&t->waiter, transport_fd(t->control.transport), deadline, e);
+		r = wait_input(t, deadline, e);
 		if (r == -ETIMEDOUT && !err_is_set(e))
 			return err_set(e, ERR_PEER, ETIMEDOUT, "the source is silent");
 		if (r == 0)
@@ -309,8 +319,6 @@ static int start_keeper(struct target *t, struct err *e)
 		.ctx = t,
 	};
 
-	t->memory.on_cut = on_cut;
-	t->memory.ctx = t;
 	return memory_in_start(&t->memory, &c, t->request.streams, &t->waiter, e);
 }
 
@@ -400,44 +408,54 @@ static void undo_prepare(void *ctx)
 
 /* --- receive ---------------------------------------------------------------------------------- */
 
-/* A copy may take as long as it takes, as long as something comes. */
-static int wait_images(struct target *t, struct err *e)
+/* The first message of them. A copy may take as long as it takes, as long as something comes. */
+static int wait_images(struct target *t, struct msg *ret, struct err *e)
 {
 	uint64_t before, now = 0;
-	int r = 0;
+	int r;
 
+	*ret = MSG_INIT;
 	do {
 		before = now;
-		if (!transport_pending(t->control.transport))
-			r = waiter_wait(&t->waiter, transport_fd(t->control.transport),
-				deadline_in_ms(DUMP_MS), e);
+		r = wait_input(t, deadline_in_ms(DUMP_MS), e);
+		if (r == 0)
+			r = take_message(t, ret, e);
 		now = memory_in_stats(&t->memory).arrived;
-	} while (r == -ETIMEDOUT && !err_is_set(e) && now != before);
+	} while ((r == 0 && ret->type == MSG_NONE) || (r == -ETIMEDOUT && !err_is_set(e) && now != before));
 	return r == -ETIMEDOUT && !err_is_set(e)
 		? err_set(e, ERR_PEER, ETIMEDOUT, "the source is silent") : r;
 }
 
+static int take_image(struct images_in *in, const struct msg *m, struct err *e)
+{
+	switch (m->type) {
+	case MSG_IMAGE:
+		return images_take(in, &m->body.image, e);
+	case MSG_IMAGES_END:
+		return images_finish(in, &m->body.images_end, e);
+	default:
+		return err_set(e, ERR_PEER, EPROTO, "%s among the images", msg_name(m->type));
+	}
+}
+
 static int take_images(struct target *t, struct images_in *in, struct err *e)
 {
-	for (;;) {
-		struct msg m;
-		int r = wait_message(t, &m, deadline_in_ms(DUMP_MS), e);
+	struct msg m;
+	int r = wait_images(t, &m, e);
+	bool end = false;
 
-		if (r == 0 && t->images_from == 0)
-			t->images_from = clock_now();
-		if (r == 0 && m.type == MSG_IMAGES_END) {
-			r = images_finish(in, &m.body.images_end, e);
-			msg_done(&m);
-			return r;
-		}
-		if (r == 0 && m.type == MSG_IMAGE)
-			r = images_take(in, &m.body.image, e);
-		else if (r == 0)
-			r = err_set(e, ERR_PEER, EPROTO, "%s among the images", msg_name(m.type));
+	/* The source stands still, and CRIU waits for our answers. */
+	thread_come_first(0, true);
+	t->images_from = clock_now();
+	while (r == 0 && !end) {
+		end = m.type == MSG_IMAGES_END;
+		r = take_image(in, &m, e);
 		msg_done(&m);
-		if (r < 0)
-			return r;
+		if (r == 0 && !end)
+			r = wait_message(t, &m, deadline_in_ms(DUMP_MS), e);
 	}
+	msg_done(&m);
+	return r;
 }
 
 /* The restored sockets may be bound to it, so it must be here before. */
@@ -459,9 +477,7 @@ static int run_receive(void *ctx, struct err *e)
 	int r;
 
 	images_in_init(&in, WORKPLACE_IMAGES, c->own_network && !c->netns, physical_bytes());
-	r = wait_images(t, e);
-	if (r == 0)
-		r = take_images(t, &in, e);
+	r = take_images(t, &in, e);
 	t->images_to = clock_now();
 	if (r == 0)
 		r = FAULT(target_images_came, e);
@@ -615,6 +631,7 @@ static int run_commit(void *ctx, struct err *e)
 	FAULT(target_running, NULL);
 	tell_keeper(t);
 	arrival_deliver(&t->arrival);
+	thread_come_first(0, false);
 	return r;
 }
 

@@ -9,15 +9,23 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
-#include <stdint.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 
 #define EVERY_MS 4
+#define LASTS_MS 10000
+#define LOOK_MS 100
+
+static bool is_wanted(const struct cgroup_warmer *w)
+{
+	return !deadline_passed(atomic_load(&w->until));
+}
 
 static void *run(void *arg)
 {
-	int stop = (int)(intptr_t)arg;
+	const struct cgroup_warmer *w = arg;
 	char dir[PATH_MAX], path[PATH_MAX + 16];
 
 	if (cgroup_own(dir, sizeof(dir)) < 0)
@@ -26,17 +34,19 @@ static void *run(void *arg)
 	do
 		/* Where other controllers are delegated it is refused, with the lock taken all the
 		 * same. */
-		file_poke(path, "0");
-	while (fd_wait(stop, POLLIN, deadline_in_ms(EVERY_MS)) == -ETIMEDOUT);
+		if (is_wanted(w))
+			file_poke(path, "0");
+	while (fd_wait(w->stop, POLLIN, deadline_in_ms(is_wanted(w) ? EVERY_MS : LOOK_MS)) == -ETIMEDOUT);
 	return NULL;
 }
 
 void cgroup_warm_start(struct cgroup_warmer *w)
 {
+	atomic_store(&w->until, deadline_in_ms(LASTS_MS));
 	if (w->stop >= 0)
 		return;
 	w->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (w->stop >= 0 && pthread_create(&w->thread, NULL, run, (void *)(intptr_t)w->stop) != 0)
+	if (w->stop >= 0 && pthread_create(&w->thread, NULL, run, w) != 0)
 		fd_close(&w->stop);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdint.h>
 
 /*
  * Keeps the kernel ready to move processes between cgroups.
@@ -16,10 +17,12 @@
 struct cgroup_warmer {
 	pthread_t thread;
 	int stop; /* owned eventfd; -1: not running */
+	_Atomic uint64_t until;
 };
 
 #define CGROUP_WARMER_INIT ((struct cgroup_warmer){.stop = -1})
 
-/* Does nothing when it is running. It can fail: then moves take their time. */
+/* For the next ten seconds, also when it is running. It can fail: then moves take their time. Before
+ * cgroup_warm_stop() *@w stays where it is. */
 void cgroup_warm_start(struct cgroup_warmer *w);
 void cgroup_warm_stop(struct cgroup_warmer *w);

@@ -247,6 +247,7 @@ static const struct layout layouts[] = {
 		RECORD(msg_lacking, lacking)},
 	[MSG_MARK] = {"MARK", ON(CHANNEL_BULK), SOURCE | TARGET, 0, NOTHING},
 	[MSG_PAD] = {"PAD", ON(CHANNEL_CONTROL), SOURCE, DATA, RECORD(msg_pad, pad)},
+	[MSG_FREEZE] = {"FREEZE", ON(CHANNEL_CONTROL), SOURCE, 0, NOTHING},
 };
 
 static const struct layout *layout_of(unsigned type)

@@ -65,6 +65,7 @@ enum msg_type {
 	MSG_LACKING = 27,
 	MSG_MARK = 28,
 	MSG_PAD = 29,
+	MSG_FREEZE = 30,
 };
 
 enum msg_channel { CHANNEL_CONTROL = 1, CHANNEL_URGENT = 2, CHANNEL_BULK = 3 };

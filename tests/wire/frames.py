@@ -15,7 +15,7 @@ TYPES = {
     "IMAGES_END": 7, "RESTORED": 8, "COMMIT": 9, "RUNNING": 10, "PROGRESS": 11, "DRAINED": 12,
     "BYE": 13, "ABORT": 14, "CHECK": 15, "HELD": 16, "HELD_END": 17, "ASK": 18, "STATE": 19,
     "FAULT": 20, "PAGES": 21, "ZEROS": 22, "BULK_END": 23,
-    "DIRTY": 24, "CUT": 25, "RESUME": 26, "LACKING": 27, "MARK": 28, "PAD": 29,
+    "DIRTY": 24, "CUT": 25, "RESUME": 26, "LACKING": 27, "MARK": 28, "PAD": 29, "FREEZE": 30,
 }
 
 
@@ -78,6 +78,7 @@ FRAMES = {
                                               u32(1) + u32(512) + u64(0x7F0000200000)])),
     "MARK": frame("MARK"),
     "PAD": frame("PAD", blob(b"of no use")),
+    "FREEZE": frame("FREEZE"),
 }
 
 if __name__ == "__main__":
