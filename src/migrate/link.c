@@ -141,6 +141,14 @@ static int open_ssh(struct link *l, const uint8_t preamble[static PREAMBLE_LEN],
 	return porter_call_plain(sv[0], &call, deadline, ret, e);
 }
 
+/* It may have ended before anything was written to it, or after. */
+static int suspect_ssh(const struct link *l, struct err *e)
+{
+	if (!l->peer && (e->code == EPIPE || e->code == ECONNRESET))
+		err_remedy(e, "does 'ssh %s godwit --version' work without a password?", l->ssh_host);
+	return -e->code;
+}
+
 int link_open(struct link *l, enum msg_channel kind, uint8_t index,
 	const uint8_t token[static MSG_ID_LEN], struct channel *ret, uint64_t deadline,
 	struct err *e)
@@ -152,15 +160,12 @@ int link_open(struct link *l, enum msg_channel kind, uint8_t index,
 	preamble_put(preamble, token);
 	r = l->peer ? open_tls(l, preamble, kind, &t, deadline, e) : open_ssh(l, preamble, kind, &t, deadline, e);
 	if (r < 0)
-		return r;
+		return suspect_ssh(l, e);
 	channel_init(ret, t, kind, true);
 	snprintf(ret->peer, sizeof(ret->peer), "%s", l->peer ? l->peer->name : l->ssh_host);
 	r = channel_hello(ret, index, token, NULL, deadline, e);
-	if (r < 0) {
-		channel_done(ret);
-		if (!l->peer && (e->code == EPIPE || e->code == ECONNRESET))
-			err_remedy(e, "does 'ssh %s godwit --version' work without a password?",
-				l->ssh_host);
-	}
-	return r;
+	if (r == 0)
+		return 0;
+	channel_done(ret);
+	return suspect_ssh(l, e);
 }
