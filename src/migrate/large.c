@@ -19,6 +19,8 @@
 
 /* Below that CRIU is as fast by itself. */
 #define PROCESS_MIN (4ull << 20)
+/* Up to that it takes no time to read the regions once more in the freeze. */
+#define QUICK_MAX (64ull << 20)
 #define REGION_MIN (128ull << 10) /* from there on malloc(3) has a region for each allocation */
 #define WARM_MAX (512ull << 20)
 #define LOCKED "\nVmLck:"
@@ -54,9 +56,9 @@ static void warm(const struct smaps *s, const struct ranges *spared)
 	memory_warm(bytes < WARM_MAX ? bytes : WARM_MAX);
 }
 
-static bool is_large(const char *status)
+static uint64_t size_of(const char *status)
 {
-	return status_bytes(status, "\nVmRSS:") + status_bytes(status, "\nVmSwap:") >= PROCESS_MIN;
+	return status_bytes(status, "\nVmRSS:") + status_bytes(status, "\nVmSwap:");
 }
 
 /* Before any flag is read. Where it can't be counted they are read twice. */
@@ -114,7 +116,7 @@ static int look(struct large *l, struct large_process *p, pid_t pid, const char 
 	int r;
 
 	*p = (struct large_process){.pid = pid};
-	if (status_read(pid, &status) < 0 || !is_large(status))
+	if (status_read(pid, &status) < 0 || (p->size = size_of(status)) < PROCESS_MIN)
 		return 0;
 	begin_count(l, cgroup);
 	p->locked = status_bytes(status, LOCKED);
@@ -202,9 +204,10 @@ static void finish_count(struct large *l)
 }
 
 /* 1 when CRIU's view of it is narrowed. */
-static int narrow(struct large_process *p, struct err *e)
+static int narrow(const struct large *l, struct large_process *p, struct err *e)
 {
-	int r = is_unchanged(p) ? 1 : look_again(p);
+	bool keeps = (l->quiet || p->size > QUICK_MAX) && is_unchanged(p);
+	int r = keeps ? 1 : look_again(p);
 
 	if (r < 0)
 		return err_sys(e, -r, "regions of process %d", p->pid);
@@ -219,7 +222,7 @@ int large_narrow(struct large *l, struct err *e)
 {
 	finish_count(l);
 	for (size_t i = l->n; i-- > 0;) {
-		int r = narrow(&l->v[i], e);
+		int r = narrow(l, &l->v[i], e);
 
 		if (r < 0)
 			return r;

@@ -19,12 +19,14 @@
  * same still, or they are read anew, as CRIU would. CRIU is shown what was read, and godwit lists the pages itself. What
  * an application advised about a whole region in that moment (madvise(2)) leaves no trace in the list of regions. Therefore
  * calls are counted (kernel/advice.h), and if there were any, or it can't be said, the flags are read again,
- * which takes 12 ms per GB, while the target restores: if they have changed, what it restores is not what there is.
+ * which takes 12 ms per GB: of a small process in the freeze, else while the target restores. If they have changed then, what
+ * it restores is not what there is.
  */
 
 struct large_process {
 	pid_t pid;
 	uint32_t vpid;	       /* once its pages are listed */
+	uint64_t size;	       /* bytes in memory and in swap, before the freeze */
 	uint64_t locked;       /* bytes that mlock(2) keeps in memory */
 	struct smaps smaps;    /* before the freeze, or in it */
 	bool is_current;       /* in it: nothing of that can have changed since */

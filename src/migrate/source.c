@@ -586,14 +586,17 @@ static uint64_t phase_ns(const struct msg_phases *m, const char *name)
 }
 
 /* The flags of memory that CRIU was shown; before the commit. */
-static int confirm_view(struct source *s, struct err *e)
+static int confirm_view(struct source *s, int r, struct err *e)
 {
 	s->advised = large_was_advised(&s->large);
 	if (!s->advised)
-		return 0;
+		return r;
 	return err_set(e, ERR_LOCAL, EAGAIN, "an application changed what it advises about its memory "
 					     "(madvise) at the moment of the freeze");
 }
+	/* A page may not be there to be read just because it has been advised away (MADV_GUARD_INSTALL). */
+	if (r < 0 && e->code != EFAULT)
+		return r;
 
 static int wait_restored(struct source *s, struct err *e)
 {
@@ -640,8 +643,7 @@ static int run_send(void *ctx, struct err *e)
 	s->commits_early = is_lazy(s) && warm_is_long(&s->flow.control);
 	if (r == 0 && !s->commits_early)
 		r = wait_restored(s, e);
-	r = explain(s, r, e);
-	return r < 0 ? r : confirm_view(s, e);
+	return confirm_view(s, explain(s, r, e), e);
 }
 
 /* The target has to let go of the address before it comes back here: it closes when it has. */
