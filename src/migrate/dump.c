@@ -102,7 +102,7 @@ int dump_start(struct dump *d, const struct dump_options *o, struct waiter *w, s
 		.tcp_established = o->tcp_established,
 		.leave_running = o->leave_running,
 		.programs = WORKPLACE_PROGRAMS,
-		.preload = o->lazy ? WORKPLACE_PRELOAD : NULL,
+		.preload = WORKPLACE_PRELOAD,
 	};
 	int r = o->lazy ? free_port(&c.lazy_port) : 0;
 

@@ -371,6 +371,7 @@ static int restore_images(void *ctx, struct err *e)
 		.images = l->images,
 		.work = WORKPLACE_CRIU,
 		.programs = WORKPLACE_PROGRAMS,
+		.preload = WORKPLACE_PRELOAD,
 		.file_locks = l->manifest->file_locks,
 	};
 	int r;

@@ -330,6 +330,7 @@ static int start_restore(struct target *t, struct err *e)
 		.images = WORKPLACE_IMAGES,
 		.work = WORKPLACE_CRIU,
 		.programs = WORKPLACE_PROGRAMS,
+		.preload = WORKPLACE_PRELOAD,
 		.lazy = true,
 		.tcp_established = true,
 		.file_locks = t->request.flags & OFFER_FILE_LOCKS,

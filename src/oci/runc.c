@@ -240,7 +240,7 @@ int runc_restore_start(const struct runc_restore *o, struct child *ret, struct e
 		argv[n++] = "--tcp-established";
 	argv[n++] = o->id;
 	argv[n] = NULL;
-	return start_runc(argv, o->programs, NULL, ret, e);
+	return start_runc(argv, o->programs, o->preload, ret, e);
 }
 
 /*

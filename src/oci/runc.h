@@ -58,7 +58,7 @@ int runc_checkpoint_start(const struct runc_checkpoint *c, struct child *ret, st
 struct runc_restore {
 	const char *id, *bundle, *images, *work;
 	bool lazy, file_locks, tcp_established;
-	const char *programs; /* as above */
+	const char *programs, *preload; /* as above */
 };
 
 /* Starts "runc restore --detach"; it ends when the container runs. */
