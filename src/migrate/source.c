@@ -37,6 +37,7 @@
 #include "migrate/verdicts.h"
 #include "migrate/wait.h"
 #include "migrate/warm.h"
+#include "oci/cgroup_rhythm.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -73,6 +74,7 @@ struct source {
 	struct guard guard;
 	struct dump_options dump_options;
 	struct dump dump;
+	struct cgroup_rhythm rhythm;
 	struct large large;
 	bool looks_itself; /* CRIU, at all memory: it is shown nothing that could be out of date */
 	bool advised;	   /* what it was shown was out of date */
@@ -369,6 +371,7 @@ static int run_prepare(void *ctx, struct err *e)
 		r = dump_start(&s->dump, &s->dump_options, &s->waiter, e);
 	if (r == 0)
 		r = FAULT(source_dump_started, e);
+	cgroup_rhythm_learn(&s->rhythm, s->facts.c.cgroup);
 	if (r == 0)
 		r = send_prepare(s, e);
 	if (r == 0)
@@ -504,6 +507,9 @@ static int run_dump(void *ctx, struct err *e)
 		return explain(s, r, e);
 	report_phase(s->report, "freeze", "the container stands still and is dumped");
 	r = s->looks_itself ? 0 : large_look(&s->large, s->facts.c.cgroup, e);
+	/* Before packets are held: to them that would be a part of the freeze. */
+	if (r == 0)
+		cgroup_rhythm_await(&s->rhythm);
 	if (r == 0)
 		r = departure_hold(&s->departure, &s->waiter, e);
 	if (r == 0)
@@ -588,15 +594,15 @@ static uint64_t phase_ns(const struct msg_phases *m, const char *name)
 /* The flags of memory that CRIU was shown; before the commit. */
 static int confirm_view(struct source *s, int r, struct err *e)
 {
+	/* A page may not be there to be read just because it has been advised away (MADV_GUARD_INSTALL). */
+	if (r < 0 && e->code != EFAULT)
+		return r;
 	s->advised = large_was_advised(&s->large);
 	if (!s->advised)
 		return r;
 	return err_set(e, ERR_LOCAL, EAGAIN, "an application changed what it advises about its memory "
 					     "(madvise) at the moment of the freeze");
 }
-	/* A page may not be there to be read just because it has been advised away (MADV_GUARD_INSTALL). */
-	if (r < 0 && e->code != EFAULT)
-		return r;
 
 static int wait_restored(struct source *s, struct err *e)
 {
@@ -937,6 +943,7 @@ static void source_done(struct source *s)
 	dump_done(&s->dump);
 	copier_done(&s->copier);
 	large_done(&s->large);
+	cgroup_rhythm_done(&s->rhythm);
 	peers_done(&s->peers);
 	identity_done(&s->identity);
 	container_facts_done(&s->facts);
@@ -961,6 +968,7 @@ static int attempt(const struct source_options *o, struct report *report, uint64
 	s->started = started;
 	s->looks_itself = *again;
 	s->dump = DUMP_INIT;
+	s->rhythm = CGROUP_RHYTHM_INIT;
 	s->departure = DEPARTURE_INIT;
 	s->signals.fd = -1;
 	s->guard = GUARD_INIT;
