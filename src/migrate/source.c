@@ -371,7 +371,8 @@ static int run_prepare(void *ctx, struct err *e)
 		r = dump_start(&s->dump, &s->dump_options, &s->waiter, e);
 	if (r == 0)
 		r = FAULT(source_dump_started, e);
-	cgroup_rhythm_learn(&s->rhythm, s->facts.c.cgroup);
+	if (r == 0)
+		cgroup_rhythm_learn(&s->rhythm, s->facts.c.cgroup);
 	if (r == 0)
 		r = send_prepare(s, e);
 	if (r == 0)
