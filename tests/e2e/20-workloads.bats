@@ -114,6 +114,14 @@ teardown() {
 	move tuebingen strasbourg bigtmpfs 1 stop
 }
 
+# like_others SITE NAME: what has restored it came before others; the container doesn't.
+like_others() {
+	local pid
+	pid=$(container_pid "$1" "$2")
+	[ "$(cut -d ' ' -f 19 "/proc/$pid/stat")" = 0 ]
+	[ ! -e "/proc/$pid/autogroup" ] || grep -q ' nice 0$' "/proc/$pid/autogroup"
+}
+
 # CRIU would save all of it as it saves a stack, within the freeze.
 @test "a process that CRIU takes for nothing but stack" {
 	lab workload start strasbourg edge 32
@@ -125,6 +133,7 @@ teardown() {
 		[ "$(jq -s 'map(select(.event == "report"))[0].memory_bytes' <<<"$output")" -ge $((32 << 20)) ]
 		sleep 0.5
 		lab workload check "$to" edge
+		like_others "$to" edge
 		from=$to
 		to=$(other_site "$from")
 	done
