@@ -118,8 +118,8 @@ teardown() {
 like_others() {
 	local pid
 	pid=$(container_pid "$1" "$2")
-	[ "$(cut -d ' ' -f 19 "/proc/$pid/stat")" = 0 ]
-	[ ! -e "/proc/$pid/autogroup" ] || grep -q ' nice 0$' "/proc/$pid/autogroup"
+	[ "$(at "$1" cut -d ' ' -f 19 "/proc/$pid/stat")" = 0 ]
+	[ ! -e /proc/self/autogroup ] || at "$1" grep -q ' nice 0$' "/proc/$pid/autogroup"
 }
 
 # CRIU would save all of it as it saves a stack, within the freeze.
