@@ -10,8 +10,8 @@
 #include "criu/workplace.h"
 
 /*
- * What CRIU starts programs for within the freeze: the steps of its action script, and archives of tmpfs. In the programs
- * (hook_program.c, tar_program.c), and in a child of CRIU's in their place (exec_preload.c).
+ * What CRIU starts programs for within the freeze: the steps of its action script, and archives of tmpfs. In
+ * the programs (hook_program.c, tar_program.c), and in a child of CRIU's in their place (exec_preload.c).
  */
 
 #define STEPS_HOOK WORKPLACE_DIR "/hook" /* hook.h */

@@ -27,8 +27,8 @@ int pagemap_populated(int fd, uint64_t start, uint64_t end, struct ranges *ret);
 int pagemap_written(int fd, uint64_t start, uint64_t end, struct ranges *ret);
 
 /*
- * Is there a guard page in [start, end) (MADV_GUARD_INSTALL, Linux 6.13)? 1 or 0, the latter also where the kernel doesn't
- * say, before 6.15. -errno.
+ * Is there a guard page in [start, end) (MADV_GUARD_INSTALL, Linux 6.13)? 1 or 0, the latter also where the
+ * kernel doesn't say, before 6.15. -errno.
  */
 int pagemap_has_guard(int fd, uint64_t start, uint64_t end);
 

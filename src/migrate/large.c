@@ -69,7 +69,7 @@ static void begin_count(struct large *l, const char *cgroup)
 	l->counting = true;
 }
 
-/* Of regions with guard pages CRIU is to see all, since it looks for these. Only from Linux 6.19 on there is a flag by
+/* Of regions with guard pages CRIU is to see all, since it looks for these. Only newer kernels (6.19) have a flag by
  * which smaps_plain() knows them. */
 static int find_guarded(const struct large_process *p, struct ranges *ret)
 {

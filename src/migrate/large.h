@@ -16,11 +16,11 @@
  * in a lazy dump (criu/view.h).
  *
  * Before the freeze their regions are read, with flags. In the freeze it is seen that they are the
- * same still, or they are read anew, as CRIU would. CRIU is shown what was read, and godwit lists the pages itself. What
- * an application advised about a whole region in that moment (madvise(2)) leaves no trace in the list of regions. Therefore
- * calls are counted (kernel/advice.h), and if there were any, or it can't be said, the flags are read again,
- * which takes 12 ms per GB: of a small process in the freeze, else while the target restores. If they have changed then, what
- * it restores is not what there is.
+ * same still, or they are read anew, as CRIU would. CRIU is shown what was read, and godwit lists the
+ * pages itself. What an application advised about a whole region in that moment (madvise(2)) leaves no
+ * trace in the list of regions. Therefore calls are counted (kernel/advice.h), and if there were any, or
+ * it can't be said, the flags are read again, which takes 12 ms per GB: of a small process in the freeze,
+ * else while the target restores. If they have changed then, what it restores is not what there is.
  */
 
 struct large_process {

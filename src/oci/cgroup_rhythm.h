@@ -26,8 +26,8 @@ struct cgroup_rhythm {
 
 #define CGROUP_RHYTHM_INIT ((struct cgroup_rhythm){.stat = -1})
 
-/* Begins to watch cgroup @dir, for as long as a few turns take, on a thread. *@r stays where it is. It can fail: then there
- * is none. */
+/* Begins to watch cgroup @dir, for as long as a few turns take, on a thread. *@r stays where it is. It can
+ * fail: then there is none. */
 void cgroup_rhythm_learn(struct cgroup_rhythm *r, const char *dir);
 
 /* Returns when a turn is over: at once where there is no rhythm, else after a little more than one at most. */
