@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -27,15 +28,20 @@ void thread_breathe(void)
 	sched_yield();
 }
 
-static void apply(pid_t tid, bool gives_way)
+static void set_nice(pid_t tid, int nice)
 {
 	/* Not allowed to is no reason to fail: it only takes longer. */
-	setpriority(PRIO_PROCESS, (id_t)tid, gives_way ? GIVES_WAY : 0);
+	setpriority(PRIO_PROCESS, (id_t)tid, nice);
+}
+
+static void apply(pid_t tid, bool gives_way)
+{
+	set_nice(tid, gives_way ? GIVES_WAY : 0);
 }
 
 void thread_come_first(pid_t tid, bool first)
 {
-	setpriority(PRIO_PROCESS, (id_t)tid, first ? COMES_FIRST : 0);
+	set_nice(tid, first ? COMES_FIRST : 0);
 }
 
 void session_come_first(pid_t pid)

@@ -17,7 +17,7 @@
 #define WORKPLACE_IMAGES WORKPLACE_DIR "/images"
 #define WORKPLACE_CRIU WORKPLACE_DIR "/criu"
 #define WORKPLACE_PROGRAMS WORKPLACE_DIR "/bin" /* found before others: tar_program.c */
-#define WORKPLACE_PRELOAD WORKPLACE_DIR "/preload.so" /* view.h */
+#define WORKPLACE_PRELOAD WORKPLACE_DIR "/preload.so" /* view.h, exec_preload.c */
 /* Where CRIU looks for cgroups, and those of version 2 in it (its --cgroup-yard). It would mount them itself else, for a
  * moment within the freeze: that waits for whoever changes any cgroup, and takes the options of the host's own mount
  * away (nsdelegate, say), since those of the last one hold for all. */
