@@ -13,6 +13,7 @@
  * processors are busy, too little to be in the way. */
 #define GIVES_WAY 10
 #define COMES_FIRST (-15)
+#define UNKNOWN 100
 
 /* A grace period of RCU takes some milliseconds anyway. */
 #define BREATHE_EVERY_NS (NSEC_PER_MSEC / 2)
@@ -28,6 +29,19 @@ void thread_breathe(void)
 	sched_yield();
 }
 
+/* What this process was started with, which its first thread still has when it asks first. */
+static int usual_nice(void)
+{
+	static _Atomic int usual = UNKNOWN;
+	int nice = atomic_load(&usual);
+
+	if (nice == UNKNOWN) {
+		nice = getpriority(PRIO_PROCESS, (id_t)getpid());
+		atomic_store(&usual, nice);
+	}
+	return nice;
+}
+
 static void set_nice(pid_t tid, int nice)
 {
 	/* Not allowed to is no reason to fail: it only takes longer. */
@@ -36,12 +50,16 @@ static void set_nice(pid_t tid, int nice)
 
 static void apply(pid_t tid, bool gives_way)
 {
-	set_nice(tid, gives_way ? GIVES_WAY : 0);
+	int usual = usual_nice();
+
+	set_nice(tid, gives_way && usual < GIVES_WAY ? GIVES_WAY : usual);
 }
 
 void thread_come_first(pid_t tid, bool first)
 {
-	set_nice(tid, first ? COMES_FIRST : 0);
+	int usual = usual_nice();
+
+	set_nice(tid, first ? COMES_FIRST : usual);
 }
 
 void session_come_first(pid_t pid)

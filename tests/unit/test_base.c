@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/rate.h"
 #include "base/text.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +25,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void err_keeps_cause_and_wraps(void **state)
@@ -307,6 +309,24 @@ static void no_bytes_are_no_failure(void **state)
 	assert_int_equal(buf_check(&b), 0);
 }
 
+/* In a process of its own, whose nice value can be lowered again by nobody. */
+static void who_came_first_gets_back_what_it_had(void **state)
+{
+	int status;
+	pid_t pid = fork();
+
+	(void)state;
+	if (pid == 0) {
+		setpriority(PRIO_PROCESS, 0, 5);
+		thread_come_first(0, true);
+		thread_come_first(0, false);
+		_exit(getpriority(PRIO_PROCESS, 0));
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 5);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -326,6 +346,7 @@ int main(void)
 		cmocka_unit_test(a_ctrl_c_reaches_children_on_the_terminal_only),
 		cmocka_unit_test(files_are_replaced_and_trees_removed),
 		cmocka_unit_test(a_rate_spreads_what_is_counted),
+		cmocka_unit_test(who_came_first_gets_back_what_it_had),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
