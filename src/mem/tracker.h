@@ -56,8 +56,8 @@ bool tracker_needs_stop(const struct tracker *t);
 
 /* Looks at processes @pids: all that the container has now. No thread may read their memory
  * meanwhile. One that has ended is left out, and one that is still in its parent's address space
- * (vfork(2)) unless it is the last time. @last: they are frozen and it is the last time; new ones aren't attached to any more,
- * which would need them to run. *ret ends with tracker_scan_done(). */
+ * (vfork(2)) unless it is the last time. @last: they are frozen and it is the last time; new ones aren't attached to
+ * any more, which would need them to run. *ret ends with tracker_scan_done(). */
 int tracker_scan(struct tracker *t, const pid_t *pids, size_t n, bool last, struct tracker_scan *ret,
 	struct err *e);
 

@@ -43,7 +43,8 @@ int copier_init(struct copier *c, struct sender *s, struct tracker *tracker, con
 	struct err *e);
 void copier_done(struct copier *c);
 
-/* Looks what has been written, while the container stands still if the tracker needs that; *ret_bytes is all that is to be sent now. The sender must be idle. */
+/* Looks what has been written, while the container stands still if the tracker needs that; *ret_bytes is all that is
+ * to be sent now. The sender must be idle. */
 int copier_look(struct copier *c, uint64_t *ret_bytes, struct err *e);
 
 /* Queues that, and that the target has it. */

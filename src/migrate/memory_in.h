@@ -69,8 +69,8 @@ struct pager_stats memory_in_stats(struct memory_in *m);
 /* All is here: what becomes of the channels doesn't matter any more. */
 void memory_in_unwatch(struct memory_in *m);
 
-/* Ends the channels and their porters, as often as the link breaks: others may be added. A keeper that is killed from now
- * on ends waiting with ERR_CANCELLED if all is here: nobody has to come again then. */
+/* Ends the channels and their porters, as often as the link breaks: others may be added. A keeper that is killed from
+ * now on ends waiting with ERR_CANCELLED if all is here: nobody has to come again then. */
 void memory_in_part(struct memory_in *m);
 
 /* What is waited for is asked for anew, after the last ones to be asked were lost. */

@@ -14,8 +14,9 @@ struct porter_proof {
 	uint32_t key_len, messages_len; /* bytes, which follow */
 };
 
-/* After PORTER_UP the worker of a source says what it writes in records of wire/lane.h; all others: messages in frames, as on the wire. One of type MSG_NONE without payload lends a line: it
- * brings PORTER_LINE_FDS descriptors, and that of the wishes for the urgent channel. */
+/* After PORTER_UP the worker of a source says what it writes in records of wire/lane.h; all others: messages in
+ * frames, as on the wire. One of type MSG_NONE without payload lends a line: it brings PORTER_LINE_FDS descriptors,
+ * and that of the wishes for the urgent channel. */
 #define PORTER_LINE_FDS 2
 
 struct porter_start {

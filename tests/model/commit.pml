@@ -11,7 +11,8 @@
  * Messages are delivered in order and as late as anything.
  *
  * A comment "// function: step" names what the statement stands for in the file that the section is
- * named after; ./run holds the list of these against the code.
+ * named after, or one that goes with it (source_commit.c with source.c, say), less that prefix of the function;
+ * ./run holds the list of these against the code.
  */
 
 /* Steps of the journal, messages, and what the source knows of the owner. */
@@ -333,9 +334,9 @@ active proctype Target()
 	bool own;
 
 	{
-		wait(to_target, PREPARE, ended);                // start_restore: wait PREPARE
-		t_journal = prepared;                           // start_restore: journal prepared
-		t_guarded = true;                               // start_restore: guard
+		wait(to_target, PREPARE, ended);                // hear_prepare: wait PREPARE
+		t_journal = prepared;                           // begin_journal: journal prepared
+		t_guarded = true;                               // prepare_place: guard
 		t_restore = at_gate;
 		send(to_source, cut_to_source, PREPARED);       // run_prepare: send PREPARED
 		if
