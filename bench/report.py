@@ -4,7 +4,7 @@
 
 usage: bench/report.py DIRECTORY [--publish]
 
---publish puts table and plots into docs/, see docs/PERFORMANCE.md.
+--publish puts table and plots into docs/, see docs/PERFORMANCE.md: tables of other workloads stay there.
 """
 import json
 import pathlib
@@ -84,7 +84,8 @@ COLUMNS = [
     ("lost from it", "lost", 1, 0), ("lost to it", "lost_to", 1, 0), ("twice", "twice", 1, 0),
     ("out of order", "late", 1, 0), ("longest stall, ms", "stall_ms", 1, 0),
     ("stall less gap, ms", "stall_over_gap_ms", 1, 0), ("wrong bytes", "wrong", 1, 0),
-    ("resets", "resets", 1, 0), ("redis-benchmark's errors", "errors", 1, 0), ("longest pause in copy, ms", "copy_gap_ms", 1, 1),
+    ("resets", "resets", 1, 0), ("redis-benchmark's errors", "errors", 1, 0),
+    ("longest pause in copy, ms", "copy_gap_ms", 1, 1),
     ("and before it, ms", "base_gap_ms", 1, 1), ("copied, MB/s", "copy_mb_s", 1, 0),
     ("TLS stream, MB/s", "tls_mb_s", 1, 0), ("fault, µs median", "fault_p50_us", 1, 0),
     ("p99", "fault_p99_us", 1, 0)]
@@ -252,14 +253,27 @@ def write(out, json_path=None, plots=True):
         plot(out, all_rows)
 
 
+def older(measured, workloads):
+    """What a page has of other workloads than these: each run's tables below its line of provenance."""
+    kept = []
+    for run in re.split(r"^(?=Measured )", measured, flags=re.M)[1:]:
+        provenance_line, *tables = re.split(r"^(?=### )", run, flags=re.M)
+        tables = [t for t in tables if t.splitlines()[0].removeprefix("### ") not in workloads]
+        if tables:
+            kept += [provenance_line, *tables]
+    return "".join(kept).strip("\n")
+
+
 def publish(out):
     """The measured part of docs/PERFORMANCE.md, between its two markers, and the plots."""
     page = DOCS / "PERFORMANCE.md"
     text = page.read_text(encoding="utf-8")
     head, rest = text.split("<!-- measured -->\n")
-    _, tail = rest.split("<!-- end -->\n")
+    before, tail = rest.split("<!-- end -->\n")
     measured = (out / "table.md").read_text(encoding="utf-8")
-    page.write_text(f"{head}<!-- measured -->\n{measured}<!-- end -->\n{tail}", encoding="utf-8")
+    runs = [measured.strip("\n"), older(before, set(re.findall(r"^### (.*)$", measured, flags=re.M)))]
+    measured = "\n\n".join(r for r in runs if r)
+    page.write_text(f"{head}<!-- measured -->\n{measured}\n\n<!-- end -->\n{tail}", encoding="utf-8")
     for name in ("gap-memory.svg", "timeline.svg"):
         if (out / name).exists():
             (DOCS / name).write_bytes((out / name).read_bytes())
