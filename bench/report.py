@@ -197,11 +197,30 @@ def pauses(packets):
     return heights, edges
 
 
+def faults(report, running):
+    """When so many page faults had come, from the moment at which the container could run."""
+    gate = next(p["ms"] for p in report["freeze_parts"] if p["name"] == "gate")
+    opened, n = running - gate / 1000, 0
+    yield opened, 0
+    for i, more in enumerate(report["fault_times"]):
+        n += more
+        yield opened + 2 ** i / 1000, n
+
+
+def plot_faults(axes, report, running):
+    right = axes.twinx()
+    right.plot(*zip(*faults(report, running)), color=COLOURS["pre"], linewidth=0.8)
+    right.set(ylim=(0, None))
+    right.set_ylabel("page faults there", color=COLOURS["pre"])
+    right.spines["right"].set_visible(True)
+
+
 def plot_timeline(timeline, path):
-    """One migration: its phases, what was copied in which round, and when the beats came."""
+    """One migration: its phases, what was copied in which round, when the beats came, and the faults."""
     events = timeline["events"]
     phases = [(e["at"], e["phase"]) for e in events if e["event"] == "phase"]
-    end = next((e["at"] for e in events if e["event"] == "report"), events[-1]["at"])
+    report = next((e for e in events if e["event"] == "report"), None)
+    end = report["at"] if report else events[-1]["at"]
     figure, (top, bottom) = new_figure(5.5)
     for axes in (top, bottom):
         for (start, name), stop in zip(phases, [p[0] for p in phases[1:]] + [end]):
@@ -226,6 +245,8 @@ def plot_timeline(timeline, path):
     bottom.set(xlabel=f"s; {timeline['workload']}, mode {timeline['procedure']}", ylabel="MB",
                ylim=(0, None))
     bottom.legend(frameon=False)
+    if report and report.get("fault_times"):
+        plot_faults(bottom, report, dict((name, start) for start, name in phases)["drain"])
     save(figure, path)
 
 

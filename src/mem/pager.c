@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mem/pager_impl.h"
 
+#include "base/clock.h"
+
 #include "base/fd.h"
 
 #include <assert.h>
@@ -461,6 +463,7 @@ void pager_open(struct pager *p)
 {
 	pthread_mutex_lock(&p->lock);
 	p->open = true;
+	p->opened_at = clock_now();
 	p->unsettled = true;
 	wake_server(p);
 	pthread_mutex_unlock(&p->lock);

@@ -29,6 +29,9 @@
 
 struct pager;
 
+/* Faults are counted by when they came: within 1 ms from pager_open() on, then 2, 4, and so on. */
+#define PAGER_FAULT_TIMES 24
+
 struct pager_stats {
 	uint64_t arrived;    /* how many have come, those that came again as well */
 	uint64_t pages;	     /* of all images */
@@ -37,6 +40,7 @@ struct pager_stats {
 	uint64_t faults;     /* page faults answered */
 	uint64_t urgent;     /* of those, not yet arrived: asked for */
 	uint64_t p50_ns, p99_ns; /* from reading a fault to installing its page */
+	uint32_t fault_times[PAGER_FAULT_TIMES]; /* each without those before; the last has all that came later */
 	uint64_t store_used, store_peak; /* bytes */
 };
 

@@ -52,6 +52,7 @@ struct pager {
 	size_t drop_at; /* so many views, and those that are over are looked for */
 	int wake; /* borrowed: the server's, or -1 */
 	bool open;
+	uint64_t opened_at;
 	bool unsettled; /* something in the store may be installable */
 	bool hot_done;	/* pages that are written all the time have been installed */
 	struct wait waits[PAGER_WAITS_MAX];

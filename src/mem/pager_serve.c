@@ -85,6 +85,19 @@ static void answer_fault(struct pager *p, struct pager_view *w, struct block *b,
 	add_wait(p, w, original, since);
 }
 
+static void count_fault(struct pager *p, uint64_t now)
+{
+	uint64_t ms = (now - p->opened_at) / NSEC_PER_MSEC;
+	unsigned i = 0;
+
+	p->stats.faults++;
+	if (!p->open)
+		return;
+	for (; ms > 0 && i < PAGER_FAULT_TIMES - 1; ms /= 2)
+		i++;
+	p->stats.fault_times[i]++;
+}
+
 /* Answers one fault; a wish with pages != 0 when the page has to be asked for. */
 static int serve_fault(struct pager *p, struct pager_view *w, uint64_t addr, struct pager_wish *wish)
 {
@@ -92,7 +105,7 @@ static int serve_fault(struct pager *p, struct pager_view *w, uint64_t addr, str
 	struct block *b;
 	uint32_t i;
 
-	p->stats.faults++;
+	count_fault(p, since);
 	if (!view_original(&w->view, addr, &original) || !view_is_pending(&w->view, original))
 		return serve_zero(w, addr);
 	b = pager_block_at(p, w->image, original);

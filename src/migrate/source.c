@@ -302,6 +302,7 @@ static void source_done(struct source *s)
 	signals_done(&s->signals);
 	guard_done(&s->guard);
 	departure_done(&s->departure);
+	msg_done(&s->result);
 	free(s);
 }
 

@@ -78,22 +78,30 @@ int source_run_commit(void *ctx, struct err *e)
 
 /* --- drain ------------------------------------------------------------------------------------ */
 
+/* What it tells is kept for the report. */
+static int wait_drained(struct source *s, struct err *e)
+{
+	struct msg m = MSG_INIT;
+	int r = source_explain(s, source_wait_message(s, MSG_DRAINED, &m, e), e);
+
+	if (r < 0)
+		return r;
+	msg_done(&s->result);
+	s->result = m;
+	return 0;
+}
+
 /* Up to the good-bye: all of it anew when the link breaks. */
 static int drain(struct source *s, struct err *e)
 {
 	struct msg m = MSG_INIT;
-	int r = s->drained_there ? 0 : source_explain(s, source_wait_message(s, MSG_DRAINED, &m, e), e);
+	int r = s->drained_there ? 0 : wait_drained(s, e);
 
 	if (r < 0)
 		return r;
 	s->drained = clock_now();
 	/* The target ends these connections as soon as it has said good-bye, which may come later than their end. */
 	flow_unwatch(&s->flow, &s->waiter);
-	if (!s->drained_there) {
-		s->result = m.body.drained;
-		s->has_result = true;
-	}
-	msg_done(&m);
 	r = FAULT(source_drained, e);
 	if (r == 0)
 		r = journal_step(&s->journal, "drained", e);
@@ -101,7 +109,7 @@ static int drain(struct source *s, struct err *e)
 		r = FAULT(source_journal_drained, e);
 	if (r == 0)
 		r = departure_linger(&s->departure, e);
-	departure_leave(&s->departure, s->has_result ? &s->result : NULL, s->report);
+	departure_leave(&s->departure, source_result(s), s->report);
 	if (r == 0)
 		r = source_send_control(s, MSG_BYE, NULL, e);
 	if (r == 0)

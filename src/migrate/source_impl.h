@@ -56,8 +56,7 @@ struct source {
 	bool parted;	    /* the good-byes have been said */
 
 	uint64_t started, copy_start, copy_end, images_at, images_sent, restored, running, drained;
-	bool has_result; /* or the link was lost before it came */
-	struct msg_drained result;
+	struct msg result; /* DRAINED, owned; none if the link was lost before it came */
 	uint64_t target_address_ns, target_announced_ns;
 	uint64_t wire_bytes;
 };
@@ -117,6 +116,9 @@ int source_run_drain(void *ctx, struct err *e);
 int source_run_finish(void *ctx, struct err *e);
 
 /* --- source_summary.c ---------------------------------------------------------------------------- */
+
+/* What the target has told at the end; NULL: the link was lost before that. */
+const struct msg_drained *source_result(const struct source *s);
 
 /* What it has come to, to the report. */
 void source_summarize(struct source *s);

@@ -15,6 +15,31 @@ static const char *mode_name(enum msg_mode mode)
 	return names[mode];
 }
 
+const struct msg_drained *source_result(const struct source *s)
+{
+	return s->result.type == MSG_DRAINED ? &s->result.body.drained : NULL;
+}
+
+static void summarize_result(struct summary *sum, const struct msg_drained *m)
+{
+	const struct msg_count *times = m->fault_times.v;
+
+	sum->has_result = true;
+	sum->memory_bytes = PAGES_TO_BYTES(m->pages);
+	sum->zero_bytes = PAGES_TO_BYTES(m->zero_pages);
+	sum->faults = m->faults;
+	sum->urgent = m->urgent;
+	sum->fault_p50_us = (double)m->fault_p50_ns / 1000;
+	sum->fault_p99_us = (double)m->fault_p99_ns / 1000;
+	sum->store_peak = m->store_peak;
+	for (size_t i = 0; i < m->fault_times.n && i < SUMMARY_TIMES_MAX; i++)
+		sum->fault_times[sum->n_fault_times++] = times[i].n;
+	sum->address.held += m->packets_held;
+	sum->address.delivered = m->packets_delivered + m->packets_held;
+	sum->address.late += m->packets_late;
+	sum->address.overflowed += m->packets_overflow;
+}
+
 void source_summarize(struct source *s)
 {
 	char host[256] = "?";
@@ -39,29 +64,22 @@ void source_summarize(struct source *s)
 		.lost_ms = (double)s->resume.lost_ns / NSEC_PER_MSEC,
 		.interruptions = s->resume.times,
 		.bytes = s->wire_bytes,
-		.has_result = s->has_result,
-		.memory_bytes = PAGES_TO_BYTES(s->result.pages),
-		.zero_bytes = PAGES_TO_BYTES(s->result.zero_pages),
-		.faults = s->result.faults,
-		.urgent = s->result.urgent,
-		.fault_p50_us = (double)s->result.fault_p50_ns / 1000,
-		.fault_p99_us = (double)s->result.fault_p99_ns / 1000,
-		.store_peak = s->result.store_peak,
 		.has_address = departure_has_address(out),
 		.address = {
 			.hold_ms = clock_diff_ms(out->hold_at, d->freeze_start),
 			.silent_ms = clock_diff_ms(out->address_gone, s->running - s->target_announced_ns),
 			.connections = out->sockets.connections,
-			.held = out->held + s->result.packets_held,
-			.delivered = s->result.packets_delivered + s->result.packets_held,
+			.held = out->held,
 			.forwarded = out->forwarded,
-			.late = out->late + s->result.packets_late,
-			.overflowed = out->stats.overflow + s->result.packets_overflow,
+			.late = out->late,
+			.overflowed = out->stats.overflow,
 		},
 	};
 
 	gethostname(host, sizeof(host) - 1);
 	text_clean(host);
+	if (source_result(s))
+		summarize_result(&sum, source_result(s));
 	summary_part(&sum, "freeze", clock_diff_ms(d->freeze_start, d->frozen_at));
 	summary_part(&sum, "dump", clock_diff_ms(d->frozen_at, d->dumped_at));
 	summary_part(&sum, "send", clock_diff_ms(s->images_at, s->images_sent));

@@ -85,10 +85,24 @@ int target_run_commit(void *ctx, struct err *e)
 
 /* --- drain ------------------------------------------------------------------------------------ */
 
+/* Up to the last time in which there was one. */
+static size_t fault_times(const struct pager_stats *s, struct msg_count ret[static PAGER_FAULT_TIMES])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < PAGER_FAULT_TIMES; i++) {
+		ret[i].n = s->fault_times[i];
+		if (ret[i].n > 0)
+			n = i + 1;
+	}
+	return n;
+}
+
 static int send_drained(struct target *t, bool took_over, struct err *e)
 {
 	struct pager_stats s = memory_in_stats(&t->memory);
 	struct hold_stats packets = arrival_stats(&t->arrival);
+	struct msg_count times[PAGER_FAULT_TIMES];
 	struct msg_drained m = {
 		.pages = s.pages,
 		.zero_pages = s.zero_pages,
@@ -102,6 +116,7 @@ static int send_drained(struct target *t, bool took_over, struct err *e)
 		.packets_overflow = t->arrival.overflow + packets.overflow,
 		.packets_late = packets.late,
 		.took_over = took_over,
+		.fault_times = {times, fault_times(&s, times)},
 	};
 
 	return target_send_control(t, MSG_DRAINED, &m, e);

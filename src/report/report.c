@@ -191,10 +191,14 @@ static json_t *address_json(const struct summary_address *a, bool has_result)
 
 static json_t *result_json(const struct summary *s)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:I}", "memory_bytes", (json_int_t)s->memory_bytes,
+	json_t *times = json_array();
+
+	for (size_t i = 0; i < s->n_fault_times; i++)
+		json_array_append_new(times, json_integer(s->fault_times[i]));
+	return json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:o, s:I}", "memory_bytes", (json_int_t)s->memory_bytes,
 		"zero_bytes", (json_int_t)s->zero_bytes, "faults", (json_int_t)s->faults, "urgent",
 		(json_int_t)s->urgent, "fault_p50_us", s->fault_p50_us, "fault_p99_us", s->fault_p99_us,
-		"store_peak", (json_int_t)s->store_peak);
+		"fault_times", times, "store_peak", (json_int_t)s->store_peak);
 }
 
 static void summary_json(struct report *r, const struct summary *s)

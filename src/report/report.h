@@ -53,6 +53,7 @@ void report_note(struct report *r, const char *text);
 void report_error(struct report *r, const struct err *e);
 
 #define SUMMARY_PARTS_MAX 24
+#define SUMMARY_TIMES_MAX 64
 
 /* How a floating address was handed over. */
 struct summary_address {
@@ -81,6 +82,8 @@ struct summary {
 	uint64_t memory_bytes; /* that lazily restored pages hold */
 	uint64_t zero_bytes, faults, urgent, store_peak;
 	double fault_p50_us, fault_p99_us;
+	uint32_t fault_times[SUMMARY_TIMES_MAX]; /* faults within 1 ms from when it could run, then within 2, 4, ... */
+	size_t n_fault_times;
 	bool has_address;
 	struct summary_address address;
 };

@@ -119,6 +119,8 @@ static const struct field progress[] = {
 	F(U64, msg_progress, total, U64_ANY),
 };
 
+static const struct field count[] = {F(U32, msg_count, n, UINT32_MAX)};
+static const struct record count_record = RECORD(msg_count, count);
 static const struct field drained[] = {
 	F(U64, msg_drained, pages, U64_ANY),
 	F(U64, msg_drained, zero_pages, U64_ANY),
@@ -132,6 +134,7 @@ static const struct field drained[] = {
 	F(U64, msg_drained, packets_overflow, U64_ANY),
 	F(U64, msg_drained, packets_late, U64_ANY),
 	F(U8, msg_drained, took_over, 1),
+	FLIST(msg_drained, fault_times, 64, &count_record),
 };
 
 static const struct field packet[] = {{BLOB, 0, WIRE_PACKET_MAX, NULL}};

@@ -171,10 +171,15 @@ struct msg_progress {
 	uint64_t done, total;
 };
 
+struct msg_count {
+	uint32_t n;
+};
+
 struct msg_drained {
 	uint64_t pages, zero_pages, faults, urgent, fault_p50_ns, fault_p99_ns, store_peak;
 	uint64_t packets_delivered, packets_held, packets_overflow, packets_late;
 	uint8_t took_over; /* 0: the floating address's VRRP instance is not master there */
+	struct msg_list fault_times; /* struct msg_count: faults within 1 ms of RESTORED, from then within 2, 4, ... */
 };
 
 /* Packets to the container's address, which the source has kept. */

@@ -243,7 +243,7 @@ active proctype Source()
 		atomic { own = THERE; told_running = true; s_sends = true }; // run_commit: owner THERE
 drains:
 #ifndef MUTATION_DELETE_AT_RUNNING
-		wait(to_source, DRAINED, asks);                 // drain: wait DRAINED
+		wait(to_source, DRAINED, asks);                 // wait_drained: wait DRAINED
 #endif
 told:
 #ifndef MUTATION_BYE_BEFORE_JOURNAL

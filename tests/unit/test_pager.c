@@ -246,6 +246,33 @@ static void arriving_while_open_goes_straight_in(void **state)
 	tear_down(&s);
 }
 
+static void faults_are_counted_by_when_they_came(void **state)
+{
+	const uint32_t far = 300; /* from what is asked for with the first */
+	struct pager_stats stats;
+	uint64_t early = 0, all = 0;
+	struct scene s;
+
+	(void)state;
+	set_up(&s, 600, EVENTS);
+	pager_open(s.pager);
+	start(&s);
+	assert_true(is_page(s.mem, 0));
+	usleep(20000);
+	assert_true(is_page(s.mem + PAGES_TO_BYTES(far), far));
+	stats = pager_stats(s.pager);
+	for (size_t i = 0; i < PAGER_FAULT_TIMES; i++) {
+		early += i < 5 ? stats.fault_times[i] : 0; /* within 16 ms */
+		all += stats.fault_times[i];
+	}
+	assert_int_equal(all, stats.faults);
+	assert_true(all >= 2);
+	assert_true(early < all);
+	put_pages(&s, 0, 600);
+	wait_done(&s);
+	tear_down(&s);
+}
+
 static void touched_pages_are_asked_for_once(void **state)
 {
 	struct scene s;
@@ -903,6 +930,7 @@ int main(void)
 		cmocka_unit_test(arrived_before_opening_is_installed),
 		cmocka_unit_test(regions_side_by_side_are_filled),
 		cmocka_unit_test(arriving_while_open_goes_straight_in),
+		cmocka_unit_test(faults_are_counted_by_when_they_came),
 		cmocka_unit_test(touched_pages_are_asked_for_once),
 		cmocka_unit_test(touched_before_opening_gets_that_page_alone),
 		cmocka_unit_test(missing_page_blocks_and_never_reads_as_zero),

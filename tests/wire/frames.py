@@ -59,7 +59,7 @@ FRAMES = {
     "COMMIT": frame("COMMIT"),
     "RUNNING": frame("RUNNING", items([])),
     "PROGRESS": frame("PROGRESS", u64(1), u64(2)),
-    "DRAINED": frame("DRAINED", *[u64(i) for i in range(11)], u8(1)),
+    "DRAINED": frame("DRAINED", *[u64(i) for i in range(11)], u8(1), items([u32(7), u32(0), u32(9)])),
     "BYE": frame("BYE"),
     "ABORT": frame("ABORT", u8(3), u32(17), string("no bundle"), string("copy it: gerät")),
     "CHECK": frame("CHECK"),
