@@ -204,7 +204,7 @@ def faults(report, running):
     yield opened, 0
     for i, more in enumerate(report["fault_times"]):
         n += more
-        yield opened + 2 ** i / 1000, n
+        yield min(opened + 2 ** i / 1000, report["at"]), n
 
 
 def plot_faults(axes, report, running):
