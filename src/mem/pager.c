@@ -2,7 +2,6 @@
 #include "mem/pager_impl.h"
 
 #include "base/clock.h"
-
 #include "base/fd.h"
 
 #include <assert.h>

@@ -309,7 +309,7 @@ static void no_bytes_are_no_failure(void **state)
 	assert_int_equal(buf_check(&b), 0);
 }
 
-/* In a process of its own, whose nice value can be lowered again by nobody. */
+/* In a process of its own: without rights nobody gets below the nice value that it sets. */
 static void who_came_first_gets_back_what_it_had(void **state)
 {
 	int status;
