@@ -12,21 +12,12 @@
 
 static int parse_mode(const char *text, struct settings *s, struct err *e)
 {
-	static const struct {
-		const char *name;
-		enum msg_mode mode;
-	} modes[] = {
-		{"stop", MODE_STOP},
-		{"post", MODE_POST},
-		{"pre", MODE_PRE},
-		{"hybrid", MODE_HYBRID},
-	};
+	enum msg_mode mode;
 
-	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
-		if (strcmp(text, modes[i].name) == 0) {
-			s->mode = modes[i].mode;
-			return 0;
-		}
+	if (msg_mode_parse(text, &mode)) {
+		s->mode = mode;
+		return 0;
+	}
 	return err_set(e, ERR_USAGE, EINVAL, "\"%s\" is no mode: hybrid, pre, post or stop", text);
 }
 

@@ -30,12 +30,6 @@ void source_stop_sending(struct source *s)
 
 /* --- dump ------------------------------------------------------------------------------------- */
 
-/* It runs before all of its memory is there. */
-static bool is_lazy(const struct source *s)
-{
-	return s->o->mode == MODE_POST || s->o->mode == MODE_HYBRID;
-}
-
 int source_run_dump(void *ctx, struct err *e)
 {
 	struct source *s = ctx;
@@ -53,7 +47,7 @@ int source_run_dump(void *ctx, struct err *e)
 	if (r == 0)
 		r = FAULT(source_held, e);
 	/* Unless all of the bulk is waited for anyway. */
-	if (is_lazy(s))
+	if (msg_mode_is_lazy(s->o->mode))
 		flow_leave_room(&s->flow, s->o->bandwidth);
 	flow_hurry(&s->flow);
 	/* CRIU waits for its answers. */
@@ -174,7 +168,7 @@ int source_run_send(void *ctx, struct err *e)
 	if (r == 0)
 		r = push_all(s, e);
 	/* All of the memory may take long to come, and the container would be in doubt as long. */
-	s->commits_early = is_lazy(s) && warm_is_long(&s->flow.control);
+	s->commits_early = msg_mode_is_lazy(s->o->mode) && warm_is_long(&s->flow.control);
 	if (r == 0 && !s->commits_early)
 		r = source_wait_restored(s, e);
 	return confirm_view(s, source_explain(s, r, e), e);

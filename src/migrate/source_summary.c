@@ -7,14 +7,6 @@
 
 #include <unistd.h>
 
-static const char *mode_name(enum msg_mode mode)
-{
-	static const char *const names[] = {
-		[MODE_STOP] = "stop", [MODE_POST] = "post", [MODE_PRE] = "pre", [MODE_HYBRID] = "hybrid"};
-
-	return names[mode];
-}
-
 const struct msg_drained *source_result(const struct source *s)
 {
 	return s->result.type == MSG_DRAINED ? &s->result.body.drained : NULL;
@@ -51,7 +43,7 @@ void source_summarize(struct source *s)
 		.container = s->facts.c.id,
 		.from = host,
 		.to = s->o->target,
-		.mode = mode_name(s->o->mode),
+		.mode = msg_mode_name(s->o->mode),
 		.rounds = s->copier.rounds,
 		.predicted_ms = s->plan.predicted_ms,
 		.copy_ms = clock_diff_ms(s->copy_start, s->copy_end),

@@ -253,6 +253,27 @@ static const struct layout layouts[] = {
 	[MSG_FREEZE] = {"FREEZE", ON(CHANNEL_CONTROL), SOURCE, 0, NOTHING},
 };
 
+static const char *const modes[] = {
+	[MODE_STOP] = "stop", [MODE_POST] = "post", [MODE_PRE] = "pre", [MODE_HYBRID] = "hybrid"};
+
+const char *msg_mode_name(enum msg_mode mode)
+{
+	return modes[mode];
+}
+
+bool msg_mode_parse(const char *name, enum msg_mode *ret)
+{
+	for (*ret = MODE_STOP; *ret <= MODE_HYBRID; ++*ret)
+		if (strcmp(name, modes[*ret]) == 0)
+			return true;
+	return false;
+}
+
+bool msg_mode_is_lazy(enum msg_mode mode)
+{
+	return mode == MODE_POST || mode == MODE_HYBRID;
+}
+
 static const struct layout *layout_of(unsigned type)
 {
 	if (type >= sizeof(layouts) / sizeof(layouts[0]) || !layouts[type].name)

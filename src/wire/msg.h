@@ -70,6 +70,13 @@ enum msg_type {
 
 enum msg_channel { CHANNEL_CONTROL = 1, CHANNEL_URGENT = 2, CHANNEL_BULK = 3 };
 enum msg_mode { MODE_STOP = 1, MODE_POST = 2, MODE_PRE = 3, MODE_HYBRID = 4 };
+
+/* "hybrid" */
+const char *msg_mode_name(enum msg_mode mode);
+/* By that name; false: there is none. */
+bool msg_mode_parse(const char *name, enum msg_mode *ret);
+/* Does the container run before all of its memory is there? */
+bool msg_mode_is_lazy(enum msg_mode mode);
 enum msg_level { LEVEL_OK = 0, LEVEL_WARN = 1, LEVEL_NO = 2 };
 
 /* What has become of a migration on its target. */
