@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/child.h"
+#include "base/count.h"
 #include "cli/cli.h"
 
 #include <stdio.h>
@@ -22,8 +23,6 @@ static const struct verb {
 	{"id", cli_id, "this host's key, as other hosts add it"},
 	{"peer", cli_peer, "hosts that this one trusts: add, remove, allow, deny, list"},
 };
-
-#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 static void help(FILE *out)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernel/confine.h"
 
+#include "base/count.h"
 #include "base/file.h"
 
 #include <errno.h>
@@ -50,7 +51,6 @@ static const int allowed[] = {
 /* Allowed without PROT_EXEC, which is the third argument of both. */
 static const int allowed_for_data[] = {SYS_mmap, SYS_mprotect};
 
-#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 #define LOAD(member) (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, member))
 /* Goes on with the next instruction if it is so, else skips @others. */
 #define UNLESS_SKIP(value, others) (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (value), 0, (others))

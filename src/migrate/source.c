@@ -13,6 +13,7 @@
 #include "migrate/source_impl.h"
 
 #include "base/clock.h"
+#include "base/count.h"
 #include "base/fault.h"
 #include "base/file.h"
 #include "criu/workplace.h"
@@ -280,8 +281,6 @@ static const struct stage stages[] = {
 	{"drain", source_run_drain, NULL},
 	{"finish", source_run_finish, NULL},
 };
-
-#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 static bool is_revocable(const void *ctx)
 {
