@@ -57,7 +57,7 @@ static void apply(pid_t tid, bool gives_way)
 
 void thread_come_first(pid_t tid, bool first)
 {
-	int usual = usual_nice();
+	int usual = usual_nice(); /* asked before it is changed */
 
 	set_nice(tid, first ? COMES_FIRST : usual);
 }

@@ -10,6 +10,7 @@
 #include "migrate/target_impl.h"
 
 #include "base/clock.h"
+#include "base/count.h"
 #include "base/fault.h"
 #include "base/fd.h"
 #include "criu/workplace.h"
@@ -196,14 +197,12 @@ static void undo_prepare(void *ctx)
 static const struct stage stages[] = {
 	{"offer", run_offer, undo_offer},
 	{"prepare", run_prepare, undo_prepare},
-	{"receive", target_run_receive, target_undo_receive},
+	{"receive", target_run_receive, NULL},
 	{"restore", target_run_restore, NULL},
 	{"commit", target_run_commit, NULL},
 	{"drain", target_run_drain, NULL},
 	{"bye", target_run_bye, NULL},
 };
-
-#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 static bool is_revocable(const void *ctx)
 {

@@ -250,7 +250,6 @@ void target_expect_breaks(struct target *t)
 		request_log(&t->request, "a source that is lost can not come again: %s", e.text);
 }
 
-/* What broke the link broke the drain with @r and @e. */
 int target_drain_again(struct target *t, int r, struct err *e)
 {
 	while (r < 0 && e->class == ERR_PEER) {

@@ -78,7 +78,6 @@ int target_start_keeper(struct target *t, struct err *e);
 /* --- target_restore.c: from the images to the gate ---------------------------------------------- */
 
 int target_run_receive(void *ctx, struct err *e);
-void target_undo_receive(void *ctx);
 int target_run_restore(void *ctx, struct err *e);
 
 /* A message that says how long each thing took here. */

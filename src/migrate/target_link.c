@@ -17,7 +17,6 @@ int target_send_control(struct target *t, enum msg_type type, const void *body, 
 
 /* --- what it is told -------------------------------------------------------------------------- */
 
-/* The source is told twice a second that this side lives, and how far it is. */
 static int on_timer(void *ctx, struct err *e)
 {
 	struct target *t = ctx;
@@ -32,7 +31,6 @@ static int on_timer(void *ctx, struct err *e)
 	return target_send_control(t, MSG_PROGRESS, &m, e);
 }
 
-/* The same when what becomes of the link changes nothing. */
 int target_on_timer_alone(void *ctx, struct err *e)
 {
 	struct err lost = ERR_INIT;
@@ -40,6 +38,13 @@ int target_on_timer_alone(void *ctx, struct err *e)
 	(void)e;
 	on_timer(ctx, &lost);
 	return 0;
+}
+
+static int watch_timer(struct target *t, struct err *e)
+{
+	int r = waiter_add(&t->waiter, t->timer, on_timer, t);
+
+	return r < 0 ? err_sys(e, -r, "waiting for the source") : 0;
 }
 
 int target_start_timer(struct target *t, struct err *e)
@@ -50,12 +55,11 @@ int target_start_timer(struct target *t, struct err *e)
 	t->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (t->timer < 0 || timerfd_settime(t->timer, 0, &every, NULL) < 0)
 		return err_sys(e, errno, "timer");
-	return waiter_add(&t->waiter, t->timer, on_timer, t);
+	return watch_timer(t, e);
 }
 
 /* --- what it says ----------------------------------------------------------------------------- */
 
-/* Takes one message of the source; packets and what is only to be known are dealt with here. */
 int target_take_message(struct target *t, struct msg *ret, struct err *e)
 {
 	int r = channel_recv(&t->control, ret, deadline_in_ms(CHANNEL_SILENCE_MS), e);
@@ -108,10 +112,7 @@ int target_watch_source(struct target *t, struct err *e)
 {
 	int r = target_watch_control(t, e);
 
-	if (r < 0)
-		return r;
-	r = waiter_add(&t->waiter, t->timer, on_timer, t);
-	return r < 0 ? err_sys(e, -r, "waiting for the source") : 0;
+	return r < 0 ? r : watch_timer(t, e);
 }
 
 int target_wait_input(struct target *t, uint64_t deadline, struct err *e)

@@ -3,6 +3,7 @@
 #include "migrate/target_impl.h"
 
 #include "base/clock.h"
+#include "base/count.h"
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/thread.h"
@@ -107,14 +108,6 @@ int target_run_receive(void *ctx, struct err *e)
 	return r;
 }
 
-void target_undo_receive(void *ctx)
-{
-	struct target *t = ctx;
-
-	restore_revoke(&t->restore);
-	arrival_revoke(&t->arrival);
-}
-
 /* --- restore ---------------------------------------------------------------------------------- */
 
 int target_send_phases(struct target *t, enum msg_type type, struct err *e)
@@ -125,7 +118,7 @@ int target_send_phases(struct target *t, enum msg_type type, struct err *e)
 		{msg_string("address"), t->address_ns},
 		{msg_string("announced"), t->arrival.announced_at ? clock_now() - t->arrival.announced_at : 0},
 	};
-	struct msg_phases m = {.list = {p, sizeof(p) / sizeof(p[0])}};
+	struct msg_phases m = {.list = {p, COUNT(p)}};
 
 	return target_send_control(t, type, &m, e);
 }
@@ -166,7 +159,7 @@ int target_run_restore(void *ctx, struct err *e)
 	if (r == 0)
 		r = memory_in_open(&t->memory, e);
 	/* The source stands still, and still has it: not for ever. */
-	if (r == 0 && (t->request.mode == MODE_STOP || t->request.mode == MODE_PRE))
+	if (r == 0 && !msg_mode_is_lazy(t->request.mode))
 		r = memory_in_wait_all(&t->memory, CHANNEL_SILENCE_MS, e);
 	if (r == 0)
 		r = target_send_phases(t, MSG_RESTORED, e);

@@ -322,7 +322,7 @@ ended:
 
 // stages: run_offer undo_offer
 // stages: run_prepare undo_prepare
-// stages: run_receive undo_receive
+// stages: run_receive NULL
 // stages: run_restore NULL
 // stages: run_commit NULL
 // stages: run_drain NULL
@@ -398,7 +398,6 @@ end_holding:            false
 #ifdef MUTATION_ABORT_BEFORE_KILL
 		send(to_source, cut_to_source, ABORT);
 #endif
-		t_restore = gone;                               // undo_receive: revoke
 		t_restore = gone;                               // undo_prepare: revoke
 		t_journal = none;                               // undo_prepare: journal end
 #ifndef MUTATION_ABORT_BEFORE_KILL
