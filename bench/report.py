@@ -246,7 +246,7 @@ def plot_timeline(timeline, path):
                ylim=(0, None))
     bottom.legend(frameon=False)
     if report and report.get("fault_times"):
-        plot_faults(bottom, report, dict((name, start) for start, name in phases)["drain"])
+        plot_faults(bottom, report, next(start for start, name in phases if name == "drain"))
     save(figure, path)
 
 
